@@ -43,7 +43,7 @@ class QueueStore(Protocol):
         ...
 
     async def close(self, *, clean: bool) -> None:
-        """Finish what was accepted, give back this instance's leases, checkpoint, write the marker if `clean`, let the lock go."""
+        """Finish what was accepted, give back this instance's leases, checkpoint, mark the end as `clean`, let the lock go."""
         ...
 
     # --- files ---------------------------------------------------------------------------------------------------------
