@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 __all__ = [
@@ -24,6 +24,8 @@ class Delivered:
 
     ref: str = ""
     """What the destination calls it (a path, an id, an ETag): kept as the receipt."""
+    details: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    """More of the answer, JSON-like and small (status, headers, a short excerpt), kept with the receipt; without secrets."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Duplicate:
     """The destination had it already under this key: as good as delivered."""
 
     ref: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    """As of `Delivered`."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class Retry:
     reason: str
     after: float | None = None
     """Seconds that the destination asked for (Retry-After); None: the core's back-off."""
+    code: str = field(default="RETRY", kw_only=True)
+    """Short and stable, groups what failed alike: `HTTP-503`."""
+    details: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    """More of the answer, kept with the attempt; without secrets."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class Rejected:
     code: str
     """Short and stable: `HTTP-400`."""
     reason: str
+    details: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    """As of `Retry`."""
 
 
 Outcome = Delivered | Duplicate | Retry | Rejected
