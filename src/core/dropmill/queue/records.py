@@ -79,7 +79,7 @@ class NewFile:
     name: str
     """Path relative to the folder's root, as it was dropped."""
     place: str
-    """Absolute path where it will lie once claimed (`<root>/.dropmill/work/<id>/<name>`)."""
+    """Absolute path where it will lie once claimed (`<root>/.dropmill/work/<id>-<name>`): its own file name stays readable."""
     origin: str
     """Absolute path where it lay when it was claimed; the place to look when the claim was cut short."""
     identity: FileIdentity

@@ -7,7 +7,7 @@ engines group what arrives together into one commit. Every method that changes s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from dropmill.api import Evict, QueueView
@@ -89,7 +89,8 @@ class QueueStore(Protocol):
         warnings: Sequence[Mapping[str, Any]] = (),
         evict: Evict | None = None,
     ) -> Published:
-        """converting -> converted: the file, its reports and their deliveries in one transaction.
+        """converting -> converted: the file, its reports and their deliveries in one transaction. A file that intake settles
+        itself (a duplicate that is skipped: no reports) comes straight from claimed, confirmed or not, and is confirmed by it.
 
         With `evict`, room is made in the same transaction. A report id that exists with equal bytes is not queued again; with
         other bytes (a replay) its revision rises.
@@ -102,7 +103,8 @@ class QueueStore(Protocol):
     async def fail_file(
         self, file_id: str, *, code: str, reason: str, error: Mapping[str, Any], converter: str | None
     ) -> None:
-        """converting -> failed, with the failure's record; a disposal to `failed` follows."""
+        """converting -> failed, with the failure's record; a disposal to `failed` follows. A file that intake settles itself
+        (a duplicate or an empty file in quarantine) comes straight from claimed, confirmed or not, and is confirmed by it."""
         ...
 
     async def park_file(
@@ -127,13 +129,15 @@ class QueueStore(Protocol):
         """Files parked for a reason, oldest first."""
         ...
 
-    async def next_disposals(self, limit: int) -> Sequence[Disposal]:
-        """Files whose fate is settled and which no disposal holds, oldest first: failed ones, converted ones without pending
-        deliveries, finished ones that moved from `failed/` to `done/` in effect (their last dead letter was sent)."""
+    async def next_disposals(self, limit: int, *, skip_folders: Collection[str] = ()) -> Sequence[Disposal]:
+        """Files whose fate is settled and for which no disposal is planned, oldest first: failed ones, converted ones without
+        pending deliveries, finished ones that moved from `failed/` to `done/` in effect (their last dead letter was sent).
+        Files of `skip_folders` (offline ones) are left out, so that they never stand before those of others."""
         ...
 
     async def plan_disposals(self, targets: Mapping[str, str]) -> None:
-        """Record where each file (by id) is about to be moved; committed before the move."""
+        """Record where each file (by id) is about to be moved; committed before the move. A new target replaces an earlier
+        one; an empty target takes the plan back (the file then comes from `next_disposals` again)."""
         ...
 
     async def finish_disposals(self, places: Mapping[str, str]) -> None:
