@@ -76,6 +76,10 @@ class QueueStore(Protocol):
         """Confirmed, claimed files that are due, by priority and age, which no conversion holds."""
         ...
 
+    async def claimed_files(self) -> int:
+        """Files that are claimed or converting, all folders: what `max_claimed` bounds. From a counter, without the disk."""
+        ...
+
     async def start_conversions(self, ids: Sequence[str]) -> None:
         """claimed -> converting."""
         ...
