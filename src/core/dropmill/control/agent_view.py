@@ -1,0 +1,229 @@
+"""What the control API needs of the agent: one protocol, and the values that it answers with.
+
+Everything that is not a coroutine answers at once from memory. What is on disk (files, deliveries, events) is not asked of the
+agent: the API reads it through `reader`, in threads, and changes it through `store`. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from dropmill.api import QueueView
+from dropmill.foundation.errors import Problem
+from dropmill.queue.reader import QueueReader
+from dropmill.queue.store import QueueStore
+from dropmill.supervision.spec import State
+
+__all__ = [
+    "AgentStatus",
+    "AgentView",
+    "Check",
+    "FolderView",
+    "LaneView",
+    "Pausable",
+    "PluginView",
+    "Sighting",
+    "StopProgress",
+    "Submitted",
+    "TaskView",
+]
+
+Pausable = Literal["folder", "destination", "plugin", "task"]
+"""What a person may pause and resume; a task can only be resumed, once it was given up on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopProgress:
+    """How far a stop has come."""
+
+    phase: Literal["graceful", "force", "verify"]
+    seconds_left: float
+    """Until the next phase."""
+    in_flight: Sequence[str]
+    """What is waited for, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStatus:
+    """The agent as a whole."""
+
+    name: str
+    instance: str
+    """Of this run."""
+    pid: int
+    version: str
+    config: Path
+    started_at: float
+    state: State
+    reason: str
+    since: float
+    queue: QueueView
+    most_items: int = 0
+    """The most deliveries that were ever waiting."""
+    problems: Sequence[Problem] = ()
+    """What needs a person's attention now."""
+    stopping: StopProgress | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderView:
+    """A watched folder."""
+
+    name: str
+    path: Path
+    state: Literal["starting", "online", "degraded", "offline", "paused"]
+    reason: str
+    since: float
+    watching: str
+    """`events` or `polling`."""
+    waiting: int
+    """Files seen and not claimed."""
+    converters: Sequence[str]
+    destinations: Sequence[str]
+    last_scan: float | None = None
+    last_error: Problem | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneView:
+    """A destination and its sender."""
+
+    name: str
+    transport: str
+    state: Literal["starting", "open", "unavailable", "refused", "paused", "failed"]
+    """`unavailable`: its breaker is open, it is probed; `refused`: it takes our credentials no more."""
+    reason: str
+    since: float
+    in_flight: int
+    concurrency: int
+    next_probe: float | None = None
+    last_receipt: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskView:
+    """A supervised part of the agent."""
+
+    name: str
+    state: str
+    critical: bool
+    since: float
+    restarts: int
+    last_error: str = ""
+    """One line; the log has the traceback."""
+    next_at: float | None = None
+    """When it is started again, where it waits for that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginView:
+    """An enabled plugin."""
+
+    name: str
+    """Entry point."""
+    distribution: str
+    version: str
+    state: Literal["loaded", "degraded", "quarantined", "failed"]
+    reason: str = ""
+    converters: Sequence[str] = ()
+    transports: Sequence[str] = ()
+    policies: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the readiness check."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """What became of one submitted path: either an id, or a problem."""
+
+    path: Path
+    file_id: str | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """What intake knows of a path that is not claimed."""
+
+    folder: str
+    state: Literal["waiting", "excluded", "missing"]
+    reason: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AgentView(Protocol):
+    """The agent, as the API sees it."""
+
+    @property
+    def reader(self) -> QueueReader: ...
+
+    @property
+    def store(self) -> QueueStore: ...
+
+    def status(self) -> AgentStatus: ...
+
+    def folders(self) -> Sequence[FolderView]: ...
+
+    def lanes(self) -> Sequence[LaneView]: ...
+
+    def tasks(self) -> Sequence[TaskView]: ...
+
+    def plugins(self) -> Sequence[PluginView]: ...
+
+    def settings_shown(self) -> Mapping[str, Any]:
+        """The configuration in force as JSON, defaults filled in, secrets redacted."""
+        ...
+
+    async def checks(self) -> Sequence[Check]:
+        """Store writable, disk, watchers, workers; a destination that is down is no lack of readiness."""
+        ...
+
+    async def submit(self, paths: Sequence[Path], folder: str | None) -> Sequence[Submitted]:
+        """Take copies of files into the queue; one answer a path, in order. The answer with an id comes after the commit.
+
+        Raises:
+            QueueFull: there is no room now, and none of the files was taken.
+        """
+        ...
+
+    async def explain(self, path: Path) -> Sequence[Sighting]:
+        """Why the file at `path` is not taken (yet): one answer for each folder that it lies in."""
+        ...
+
+    async def pause(self, kind: Pausable, name: str) -> None:
+        """Until it is resumed, over restarts.
+
+        Raises:
+            NotFound: there is no such thing.
+        """
+        ...
+
+    async def resume(self, kind: Pausable, name: str) -> None:
+        """Lift a pause, close an open breaker, end a quarantine.
+
+        Raises:
+            NotFound: there is no such thing.
+        """
+        ...
+
+    async def rescan(self, folder: str | None) -> None:
+        """Look at a folder (None: at all of them) now.
+
+        Raises:
+            NotFound: there is no such folder.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Begin the three-phase stop, as SIGTERM does."""
+        ...
