@@ -26,6 +26,8 @@ __all__ = ["ADDRESS_BYTES", "BoundSocket", "bind", "connect"]
 ADDRESS_BYTES = 107
 """What fits into `sockaddr_un.sun_path`, its final NUL apart."""
 
+_NAME_BYTES = ADDRESS_BYTES - len("/proc/self/fd/9999999/")
+
 _PATIENCE = 5.0
 """Seconds to wait for another agent that is binding in the same folder."""
 
@@ -56,6 +58,12 @@ def bind(path: Path, *, backlog: int = 128) -> BoundSocket:
     Raises:
         SocketTaken: somebody answers at `path`, something other than a socket lies there, or it cannot be made.
     """
+    if len(os.fsencode(path.name)) > _NAME_BYTES:
+        raise SocketTaken(
+            f"the control socket's file name is longer than {_NAME_BYTES} bytes",
+            where=str(path),
+            todo="set control.socket to a path with a shorter last part",
+        )
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with _locked(path.parent) as folder:
