@@ -32,20 +32,30 @@ TINY = Limits(
 
 
 class Beats:
-    """A heart that counts."""
+    """A heart that counts, and can be told to finish."""
 
     def __init__(self) -> None:
         self.beats = 0
+        self._finish = asyncio.Event()
 
     def beat(self) -> None:
         self.beats += 1
 
+    def finish(self) -> None:
+        self._finish.set()
+
     @property
     def quiescing(self) -> bool:
-        return False
+        return self._finish.is_set()
 
     async def wait_quiesce(self) -> None:
-        await asyncio.Event().wait()
+        await self._finish.wait()
+
+    async def sleep(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._finish.wait()
+        return not self.quiescing
 
 
 @dataclass
@@ -208,7 +218,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     yield begin
     for running in started:
         running.app.release.set()
-        running.server.finish()
+        running.heart.finish()
         await running.task
         for client in running.clients:
             client.close()

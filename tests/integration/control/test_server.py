@@ -24,7 +24,7 @@ async def test_only_the_owner_may_use_the_socket(running: Any) -> None:
 
 
 async def test_the_sockets_file_goes_with_the_server(running: Any) -> None:
-    running.server.finish()
+    running.heart.finish()
     await running.task
     assert not running.path.exists()
     assert list(running.path.parent.iterdir()) == []
@@ -35,7 +35,7 @@ async def test_signal_handlers_stay_the_agents(start: Any) -> None:
     running = await start(TINY)
     await running.alive()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    running.server.finish()
+    running.heart.finish()
     await running.task
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
@@ -44,7 +44,7 @@ async def test_stop_answers_what_is_under_way(running: Any) -> None:
     client = await running.connect()
     await client.send(b"GET /wait HTTP/1.1\r\n\r\n")
     await asyncio.sleep(0.05)
-    running.server.finish()
+    running.heart.finish()
     await asyncio.sleep(0.1)
     running.app.release.set()
     assert await client.answer() == (200, b"at last")
@@ -74,7 +74,7 @@ async def test_stop_waits_for_no_client(start: Any, opening: bytes) -> None:
     await asyncio.sleep(0.1)
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    running.server.finish()
+    running.heart.finish()
     await running.task
     assert loop.time() - begun < TINY.stop + 0.5
     assert not len(running.server.guard) and not running.server.guard.requests
@@ -85,7 +85,7 @@ async def test_stop_does_not_wait_for_a_handler_that_will_not_die(start: Any) ->
     client = await running.connect()
     await client.send(b"GET /stubborn HTTP/1.1\r\n\r\n")
     await asyncio.sleep(0.05)
-    running.server.finish()
+    running.heart.finish()
     async with asyncio.timeout(TINY.stop + 2):
         await running.task
     running.app.release.set()
@@ -97,7 +97,7 @@ async def test_hung_request_is_told_that_the_agent_stops(start: Any) -> None:
     client = await running.connect()
     await client.send(b"GET /hang HTTP/1.1\r\n\r\n")
     await asyncio.sleep(0.05)
-    running.server.finish()
+    running.heart.finish()
     await running.task
     assert running.app.events == ["cancelled"]
 
@@ -136,11 +136,12 @@ async def test_long_path(tmp_path: Path) -> None:
     path = folder / "agent.sock"
     assert len(os.fsencode(path)) > 200
     server = ControlServer(Application(), path, limits=TINY)
-    task = asyncio.ensure_future(server.run(Beats()))
+    heart = Beats()
+    task = asyncio.ensure_future(server.run(heart))
     await server.listening()
     with await asyncio.to_thread(sockets.connect, path, 1.0) as client:
         client.sendall(b"GET /ok HTTP/1.1\r\n\r\n")
         assert (await asyncio.to_thread(client.recv, 100)).startswith(b"HTTP/1.1 200")
-    server.finish()
+    heart.finish()
     await task
     assert not path.exists()

@@ -41,22 +41,16 @@ class ControlServer:
         self.guard = Guard(limits or Limits(), clock or SystemClock())
         self._app = self.guard.wrap(app)
         self._path = path
-        self._finish = asyncio.Event()
         self._listening = asyncio.Event()
 
     async def listening(self) -> None:
         """Return once clients can connect."""
         await self._listening.wait()
 
-    def finish(self) -> None:
-        """Let `run` return: the agent has no more to tell."""
-        self._finish.set()
-
     async def run(self, heart: Heart) -> None:
-        """Serve until `finish`, or until cancelled.
+        """Serve until the heart says to finish, or until cancelled.
 
-        A stop of the agent does not end it by itself, so that the stop's progress can be asked for; what would start something
-        new is refused meanwhile.
+        Its `ChildSpec` has `stop="last"`, so that a stop's progress can be asked for to its end.
 
         Raises:
             SocketTaken: the socket cannot be had.
@@ -77,7 +71,7 @@ class ControlServer:
                 server_header=False,
                 timeout_keep_alive=cast("int", limits.keep_alive),
             )
-            server = _Server(config, self.guard, heart, self._finish)
+            server = _Server(config, self.guard, heart)
             self._listening.set()
             try:
                 await server.serve([bound.socket])
@@ -91,24 +85,22 @@ class ControlServer:
 class _Server(uvicorn.Server):
     """uvicorn's server without its signals and its waiting."""
 
-    def __init__(self, config: uvicorn.Config, guard: Guard, heart: Heart, finish: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, guard: Guard, heart: Heart) -> None:
         super().__init__(config)
         self._guard = guard
         self._heart = heart
-        self._finish = finish
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # signals are the agent's
 
     async def main_loop(self) -> None:
-        while not self._finish.is_set():
+        going = True
+        while going:
             await self.on_tick(0)  # renews the Date header
             self._guard.sweep()
             self._heart.beat()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._guard.limits.sweep):
-                    await self._finish.wait()
+            going = await self._heart.sleep(self._guard.limits.sweep)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         for server in self.servers:
