@@ -101,7 +101,8 @@ class Report:
 
     document: Mapping[str, Any] | bytes
     steps: Iterable[Mapping[str, Any]] | None = field(default=None, kw_only=True)
-    """Where given, the steps of `root.steps`, encoded and validated one by one, so that they never stand in memory at once."""
+    """Where given, the steps of `root.steps`, encoded and validated one by one, so that they never stand in memory at once.
+    The rest of the document is read after the last of them: it may be completed (`outcome`, `duration`) on the way."""
     key: str | None = field(default=None, kw_only=True)
     """What names this report among those of the file (a serial number); None: its ordinal. Part of the report's id."""
     media_type: str = field(default="application/json", kw_only=True)

@@ -53,6 +53,8 @@ class ConverterSpec:
     """Seconds without progress before the conversion is ended; progress extends it to ten times this at most."""
     summary: str = ""
     """One line for `dropmill plugins list`."""
+    schemas: tuple[Mapping[str, Any], ...] = ()
+    """JSON Schemas (2020-12) of document types of its own, each with an `$id` that reports name as their `schema`."""
 
 
 @dataclass(frozen=True)

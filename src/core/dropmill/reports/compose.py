@@ -1,8 +1,9 @@
 """From what a converter yields to a finished payload: fill in, validate, encode, embed, hash.
 
 A report is made in two steps, since how many reports a file has, and what was odd about it, is known only at the end:
-`Composer.draft` validates and encodes everything but `source.of` and `source.warnings`, `Draft.finish` adds these. Streamed steps
-go straight to a file, one by one. Invariant: what `finish` answers was validated as a whole, and its size and sha256 are those of its bytes.
+`Composer.draft` validates and encodes everything but `source.of` and `source.warnings`, `Draft.finish` adds these. Streamed
+steps go straight to a file, one by one. Invariant: what `finish` answers was validated as a whole, and its size and sha256 are
+those of its bytes.
 """
 
 from __future__ import annotations
