@@ -1,0 +1,109 @@
+"""When a lane may send, learnt from how its sends ended: the breaker, fed, and an eye on single items that bring everybody down.
+
+It sends nothing and knows nothing of the queue; it turns an ending into verdicts where the ending left that open.
+
+A destination that is away must not cost attempts, so such sends are given back. But an item that by itself makes the destination
+refuse (a forbidden path, say) would then hold up all others for ever: one that brings the lane down again after others got through
+is charged like any failed item.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from random import Random
+
+from dropmill.delivery.breaker import Breaker, Cause, Circuit
+from dropmill.delivery.verdicts import Ending, Failing, GivenBack, Judge, Refusing, Verdict, Working
+from dropmill.foundation.clock import Clock
+from dropmill.queue.records import Lease
+
+__all__ = ["Gate"]
+
+_MAX_SUSPECTS = 1_000
+_LET_OTHERS_FIRST = 1.25
+"""Times the wait for the next trial: what was refused is due again only after that, so that another item is the trial."""
+
+
+class Gate:
+    """The breaker of one lane and what feeds it."""
+
+    def __init__(self, breaker: Breaker, judge: Judge, clock: Clock, random: Random, *, ordered: bool) -> None:
+        self.breaker = breaker
+        self._judge = judge
+        self._clock = clock
+        self._random = random
+        self._ordered = ordered
+        self._successes = 0
+        self._suspects: OrderedDict[int, int] = OrderedDict()
+        """Items that were refused, and how many sends had succeeded then."""
+
+    @property
+    def open(self) -> bool:
+        return self.breaker.circuit is Circuit.OPEN
+
+    @property
+    def trial(self) -> bool:
+        return self.breaker.circuit is Circuit.TRIAL
+
+    def due(self) -> bool:
+        """Open, and time to ask again."""
+        return self.breaker.due(self._clock.monotonic())
+
+    def wait(self) -> float:
+        """Seconds until the destination is asked again."""
+        return max(0.0, self.breaker.until - self._clock.monotonic())
+
+    def hurry(self) -> None:
+        """Ask again at once."""
+        self.breaker = self.breaker.hurried(self._clock.monotonic())
+
+    def probed(self) -> None:
+        """The destination says it would take an item, or needs no asking."""
+        self.breaker = self.breaker.probed()
+
+    def refuse(self, signal: Refusing, *, late: bool) -> None:
+        """The destination as a whole is away; `late`: said by what began before that was known, so the wait stays as it is."""
+        if late and self.open:
+            self.breaker = self.breaker.late_refusal(signal.cause, signal.problem.what)
+        else:
+            self.breaker = self.breaker.refused(
+                self._clock.monotonic(),
+                signal.cause,
+                signal.problem.what,
+                fraction=self._random.random(),
+                after=signal.after,
+            )
+
+    def conclude(self, batch: Sequence[Lease], ending: Ending) -> Sequence[Verdict]:
+        """Learn from an ending; the verdicts for its leases."""
+        signal = ending.signal
+        if isinstance(signal, Refusing):
+            return self._refused(batch, signal)
+        if isinstance(signal, Working):
+            self._successes += 1
+            self.breaker = self.breaker.succeeded()
+        elif isinstance(signal, Failing):
+            self._fail(signal.reason, signal.after)
+        return ending.verdicts
+
+    def needs_asking(self) -> bool:
+        """Whether a probe comes before the trial."""
+        return self.breaker.cause is not Cause.FAILURES
+
+    def _refused(self, batch: Sequence[Lease], signal: Refusing) -> Sequence[Verdict]:
+        marks = [self._suspects.get(lease.id) for lease in batch]
+        if not self._ordered and all(mark is not None and mark < self._successes for mark in marks):
+            self._fail(signal.problem.what, None)
+            return [self._judge.again(lease, signal.problem) for lease in batch]
+        for lease in batch:
+            self._suspects[lease.id] = self._successes
+            self._suspects.move_to_end(lease.id)
+        while len(self._suspects) > _MAX_SUSPECTS:
+            self._suspects.popitem(last=False)
+        self.refuse(signal, late=True)
+        delay = 0.0 if self._ordered else _LET_OTHERS_FIRST * self.wait()
+        return [GivenBack(lease, delay, signal.problem.what) for lease in batch]
+
+    def _fail(self, reason: str, after: float | None) -> None:
+        self.breaker = self.breaker.failed(self._clock.monotonic(), reason, fraction=self._random.random(), after=after)
