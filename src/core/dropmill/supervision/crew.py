@@ -17,8 +17,10 @@ __all__ = ["Crew"]
 class Crew:
     """Use as `async with Crew("lane reports", 4) as crew: await crew.start(job())`.
 
-    A job handles what it expects to go wrong. One that raises is kept: the others finish, and the first such error comes out
-    of the next `start` or of leaving the block. Leaving by an exception (a cancellation too) cancels the jobs and waits.
+    A job handles what it expects to go wrong. What one raises is kept: the others finish, and the first such error comes out
+    of the next `start`, `wait_free` or `drain`, or of leaving the block; a SystemExit or KeyboardInterrupt too, which therefore
+    never reaches the event loop. Leaving by an exception (a cancellation too) cancels the jobs, again every second, and waits
+    until all have ended, whoever else cancels in the meantime.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -47,9 +49,10 @@ class Crew:
             job.close()
             raise
         self._started += 1
-        task = asyncio.get_running_loop().create_task(job, name=f"{self._name} #{self._started}")
+        task = asyncio.get_running_loop().create_task(self._guard(job), name=f"{self._name} #{self._started}")
         self._jobs.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._jobs.discard)
+        task.add_done_callback(lambda _: job.close())  # one that was cancelled before its first step was never awaited
 
     async def wait_free(self) -> None:
         """Wait until a place is free.
@@ -67,9 +70,20 @@ class Crew:
             await asyncio.wait(self._jobs)
         self._raise()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._jobs.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and self._error is None:
+    async def _guard(self, job: Coroutine[Any, Any, None]) -> None:
+        try:
+            await job
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() == 0:
+                self._keep(RuntimeError("something that a job waited for was cancelled"), error)
+        except BaseException as error:  # noqa: BLE001 - it comes out where the crew is used
+            self._keep(error)
+
+    def _keep(self, error: BaseException, cause: BaseException | None = None) -> None:
+        if cause is not None:
+            error.__cause__ = cause
+        if self._error is None:
             self._error = error
 
     def _raise(self) -> None:
@@ -83,17 +97,27 @@ class Crew:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is not None:
             try:
-                await self.drain()
-            except asyncio.CancelledError:
                 await self._cancel()
-                raise
-        else:
+            finally:
+                if self._error is not None:
+                    error.add_note(f"a job of the crew {self._name!r} raised as well: {self._error!r}")
+            return
+        try:
+            await self.drain()
+        except BaseException:
             await self._cancel()
+            raise
 
     async def _cancel(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
         while self._jobs:
             for task in self._jobs:
                 task.cancel()
-            await asyncio.wait(self._jobs, timeout=1.0)
+            try:
+                await asyncio.wait(self._jobs, timeout=1.0)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
