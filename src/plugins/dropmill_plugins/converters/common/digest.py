@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dropmill.api import ConvertContext
 
-__all__ = ["WarningDigest", "silent"]
+__all__ = ["Warn", "WarningDigest", "silent"]
 
 Warn = Callable[..., None]
 

@@ -1,0 +1,190 @@
+"""The converter `csv`: rows to reports or steps by a declared mapping; without one, a `data` report that keeps every cell.
+
+It refuses what it cannot read for sure: an unclear delimiter, quotes that do not fit, a declared column that is missing, a text
+that is no value of its field. A large file that makes one report is read twice, so that it is judged before its steps stream.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dropmill.api import BadInput, ConvertContext, Head, Match, NotMine, Report, Source
+from dropmill_plugins.converters.common.digest import Warn, WarningDigest, silent
+from dropmill_plugins.converters.common.steps import misc_entry, overall, shown
+from dropmill_plugins.converters.csv.columns import ColumnFinder
+from dropmill_plugins.converters.csv.mapping import FileFields, Mapper, is_mapped
+from dropmill_plugins.converters.csv.sniffing import sniff
+from dropmill_plugins.converters.csv.table import Dialect, Row, Table
+
+__all__ = ["CsvConverter"]
+
+
+class CsvConverter:
+    """Delimited text; see `docs/converters.md` for the mapping and the shape of a `data` report."""
+
+    streams_above = 4 << 20
+    """Bytes; a smaller file that makes one report is built in memory."""
+    slice_rows = 1_000
+    """Rows in one step of a `data` report."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._dialect = Dialect.of(options)
+        self._mapped = is_mapped(options)
+        ragged = options.get("ragged", "auto")
+        self._pads = ragged == "pad" or (ragged == "auto" and not self._mapped)
+        self._by_row = options.get("reports", "row") == "row"
+        self._kind = options.get("kind", "test")
+
+    def sniff(self, head: Head) -> Match | None:
+        """LIKELY where the header has every declared column, else POSSIBLE or WEAK by how sure the delimiter is."""
+        return sniff(head, self._options, self._dialect, mapped=self._mapped)
+
+    def convert(self, source: Source, context: ConvertContext) -> Iterator[Report]:
+        """One report a row or a file."""
+        if source.size == 0:
+            raise BadInput("CSV-EMPTY", "the file is empty")
+        table = Table.open(source, self._dialect)
+        warnings = WarningDigest(context)
+        if not table.encoding.certain:
+            warnings.warn("CSV-ENCODING", f"the file is not UTF-8 and says nothing else: read as {table.encoding.name}")
+        if not self._mapped:
+            yield from self._data(source, table, warnings)
+        elif self._by_row:
+            yield from self._each_row(source, table, warnings)
+        else:
+            yield from self._whole_file(source, table, warnings)
+
+    def _rows(self, table: Table, warn: Warn) -> Iterator[tuple[Row, ColumnFinder]]:
+        """The rows with their width judged, and the header's columns, made anew for every reading."""
+        finder: ColumnFinder | None = None
+        for row in table.rows():
+            if finder is None:
+                finder = ColumnFinder(table.header, table.header_line, len(row.cells))
+                width = len(row.cells) if table.header is None else len(table.header)
+            if len(row.cells) != width:
+                told = f"the row has {len(row.cells)} cells instead of {width}"
+                if not self._pads:
+                    raise BadInput("CSV-RAGGED", told, line=row.line)
+                warn("CSV-RAGGED", told, line=row.line)
+            yield row, finder
+
+    def _each_row(self, source: Source, table: Table, warnings: WarningDigest) -> Iterator[Report]:
+        mapper: Mapper | None = None
+        name = shown(source.name)
+        for row, finder in self._rows(table, warnings.warn):
+            if not any(cell.strip() for cell in row.cells):
+                warnings.warn("CSV-BLANK-ROW", "the row has only empty cells: no report", line=row.line)
+                continue
+            if mapper is None:
+                mapper = Mapper(self._options, finder)
+            document = mapper.report(row, self._kind, name, row.cells[finder.width :])
+            yield Report(document, fields={"line": row.line})
+        warnings.close()
+        if mapper is None:
+            Mapper(self._options, ColumnFinder(table.header, table.header_line, 0))  # a missing column says more
+            raise BadInput("CSV-NO-ROWS", "there is no row of data below the header", line=table.header_line or None)
+
+    def _whole_file(self, source: Source, table: Table, warnings: WarningDigest) -> Iterator[Report]:
+        streams = source.size > self.streams_above
+        fields = FileFields()
+        outcomes: Counter[str] = Counter()
+        kept: list[dict[str, Any]] = []
+        mappers: list[Mapper] = []
+        for step in self._steps(table, warnings, fields, mappers):
+            outcomes[step["outcome"]] += 1
+            if not streams:
+                kept.append(step)
+        if not mappers:
+            Mapper(self._options, ColumnFinder(table.header, table.header_line, 0))
+            raise BadInput("CSV-NO-ROWS", "there is no row of data below the header", line=table.header_line or None)
+        document: dict[str, Any] = {"kind": self._kind, "outcome": overall(outcomes), **mappers[0].file_fields(fields)}
+        raw = document.pop("rawOutcome", None)
+        root: dict[str, Any] = {"name": shown(source.name), "type": "group", "outcome": document["outcome"]}
+        if raw is not None:
+            root["rawOutcome"] = raw
+        document["counts"] = dict(sorted(outcomes.items()))
+        document["root"] = root
+        warnings.close()
+        facts = {"rows": sum(outcomes.values())}
+        if streams:
+            yield Report(document, steps=self._steps(table, None, FileFields(), []), fields=facts)
+        else:
+            root["steps"] = kept
+            yield Report(document, fields=facts)
+
+    def _steps(
+        self, table: Table, warnings: WarningDigest | None, fields: FileFields, mappers: list[Mapper]
+    ) -> Iterator[dict[str, Any]]:
+        warn = silent if warnings is None else warnings.warn
+        number = 0
+        for row, finder in self._rows(table, warn):
+            if not any(cell.strip() for cell in row.cells):
+                warn("CSV-BLANK-ROW", "the row has only empty cells: no step", line=row.line)
+                continue
+            if not mappers:
+                mappers.append(Mapper(self._options, finder))
+            number += 1
+            yield mappers[0].step(row, fields, number, row.cells[finder.width :])
+
+    def _data(self, source: Source, table: Table, warnings: WarningDigest) -> Iterator[Report]:
+        streams = source.size > self.streams_above
+        rows, columns, kept = 0, 0, []
+        for count, width, step in self._slices(table, warnings.warn):
+            rows, columns = rows + count, max(columns, width)
+            if not streams:
+                kept.append(step)
+        warnings.close()
+        facts: dict[str, Any] = {"rows": rows, "columns": columns}
+        told = {
+            "delimiter": table.delimiter,
+            "encoding": table.encoding.name,
+            "header": 0 if table.header is None else table.header_line,
+            **facts,
+            "blankLines": table.blank_lines,
+        }
+        document: dict[str, Any] = {
+            "kind": "data",
+            "outcome": "unknown",
+            "startPrecision": "unknown",
+            "misc": [misc_entry(name, value) for name, value in told.items()],
+            "root": {"name": shown(source.name), "type": "group", "outcome": "unknown"},
+        }
+        if streams:
+            yield Report(document, steps=(step for _, _, step in self._slices(table, silent)), fields=facts)
+        else:
+            document["root"]["steps"] = kept
+            yield Report(document, fields=facts)
+
+    def _slices(self, table: Table, warn: Warn) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Steps of a thousand rows: how many, how wide, and the step with one axis a column."""
+        held: list[list[str]] = []
+        first = 1
+        finder: ColumnFinder | None = None
+        for row, found in self._rows(table, warn):
+            finder = found
+            held.append(row.cells)
+            if len(held) == self.slice_rows:
+                yield _slice(held, first, found)
+                first += len(held)
+                held = []
+        if finder is None:
+            finder = ColumnFinder(table.header, table.header_line, 0)
+            if not finder.width:
+                raise NotMine("no column")
+        if held or first == 1:
+            yield _slice(held, first, finder)
+
+
+def _slice(rows: list[list[str]], first: int, finder: ColumnFinder) -> tuple[int, int, dict[str, Any]]:
+    width = max([finder.width, *map(len, rows)])
+    axes = [
+        {"name": finder.title(index), "values": [row[index] if index < len(row) else None for row in rows]}
+        for index in range(width)
+    ]
+    table = {"name": "rows", "value": len(rows), "status": "unknown", "series": {"axes": axes}}
+    last = first + len(rows) - 1
+    name = f"rows {first}-{last}" if rows else "no rows"
+    return len(rows), width, {"name": name, "type": "action", "outcome": "unknown", "measurements": [table]}
