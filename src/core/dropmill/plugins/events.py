@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from dropmill.api import AgentEvent
 from dropmill.foundation.errors import Problem
-from dropmill.plugins.guard import describe
+from dropmill.foundation.guard import describe
 from dropmill.plugins.registry import Listener
 
 __all__ = ["BUFFER", "EventBroadcaster", "EventCounts"]

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dropmill.api import PolicySpec, TransportSpec
+from dropmill.foundation.guard import Hung, Raised, describe, place, run_guarded
 from dropmill.plugins.errors import PluginError
-from dropmill.plugins.guard import Hung, Raised, describe, place, run_guarded
 from dropmill.plugins.registry import Loaded
 
 __all__ = ["instantiate"]

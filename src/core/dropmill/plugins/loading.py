@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 from dropmill.api import ConverterSpec, PolicySpec, TransportSpec
 from dropmill.foundation.errors import Problem
+from dropmill.foundation.guard import Raised, Returned, describe, place, run_guarded
 from dropmill.foundation.similar import closest
 from dropmill.plugins.discovery import Discovered, Discovery, ambiguous, discover, normal, other_api
-from dropmill.plugins.guard import Raised, Returned, describe, place, run_guarded
 from dropmill.plugins.hooks import HookError, import_hooks
 from dropmill.plugins.probation import Limits, import_failed, try_out
 from dropmill.plugins.records import checked

@@ -13,8 +13,8 @@ import signal
 import sys
 from typing import Any
 
+from dropmill.foundation.guard import describe, place
 from dropmill.plugins.discovery import Discovered
-from dropmill.plugins.guard import describe, place
 from dropmill.plugins.hooks import REGISTRATIONS, HookError, import_hooks
 
 __all__ = ["main"]

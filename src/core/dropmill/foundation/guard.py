@@ -1,7 +1,7 @@
-"""Runs a plugin's code where it can neither end nor hold up its caller.
+"""Runs a call that may raise anything or never end: a plugin's code, a look at a share that hangs.
 
-The code runs in a daemon thread: whatever it raises (`SystemExit` too) comes back as a value, and a call that outlives its limit
-is left behind. What no thread can contain (`os._exit`, a crash) is what the throw-away process of `probation` is for.
+It runs in a daemon thread: whatever it raises (`SystemExit` too) comes back as a value, and a call that outlives its limit is
+left behind. What no thread can contain (`os._exit`, a crash) needs a process of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def run_guarded(call: Callable[[], T], *, limit: float, name: str) -> Returned[T
 
 
 def describe(error: BaseException) -> str:
-    """`TypeName: text` of an exception of a plugin, whose `__str__` may itself fail; at most 500 characters."""
+    """`TypeName: text` of an exception that may come from a plugin, so that its `__str__` may fail; at most 500 characters."""
     try:
         text = str(error)
     except BaseException:  # noqa: BLE001 - even that is the plugin's code
