@@ -11,6 +11,6 @@ A plugin's tests import this module and `dropmill.api`, nothing else of dropmill
 
 from __future__ import annotations
 
-from dropmill.testing.converting import Conversion, FileSource, RecordingContext, convert
+from dropmill.testing.converting import Conversion, FileSource, InvalidReport, RecordingContext, convert
 
-__all__ = ["Conversion", "FileSource", "RecordingContext", "convert"]
+__all__ = ["Conversion", "FileSource", "InvalidReport", "RecordingContext", "convert"]

@@ -10,18 +10,14 @@ import hashlib
 import importlib
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import jsonschema
-import jsonschema_rs
-import orjson
 
 from dropmill.api import (
     ENTRY_POINT_GROUP,
@@ -33,8 +29,21 @@ from dropmill.api import (
     Part,
     Report,
 )
+from dropmill.reports.compose import Composer, Draft
+from dropmill.reports.errors import InvalidReport
+from dropmill.reports.origin import Origin
+from dropmill.reports.schema import Schemas
 
-__all__ = ["HEAD_BYTES", "Conversion", "FileSource", "RecordingContext", "convert", "find_spec", "with_defaults"]
+__all__ = [
+    "HEAD_BYTES",
+    "Conversion",
+    "FileSource",
+    "InvalidReport",
+    "RecordingContext",
+    "convert",
+    "find_spec",
+    "with_defaults",
+]
 
 HEAD_BYTES = 65_536
 """What `sniff` gets to see of a file."""
@@ -127,7 +136,8 @@ def convert(
 
     Raises:
         BadInput, RetryLater, NotMine: As the converter raised them; NotMine also where `sniff` answers None.
-        jsonschema.ValidationError: The options, or a report, are not valid.
+        jsonschema.ValidationError: The options are not valid.
+        InvalidReport: A report breaks its schema, with the path of what is wrong.
         AssertionError: The converter broke the contract: yielded no report or no `Report`, or raised NotMine too late.
     """
     spec = find_spec(converter) if isinstance(converter, str) else converter
@@ -136,22 +146,24 @@ def convert(
     instance = _make(spec, settled)
     source, context = FileSource.of(path, name), RecordingContext()
     match = _sniff(instance, source)
-    records: list[Report] = []
-    documents: list[Any] = []
-    try:
-        for record in instance.convert(source, context):
-            assert isinstance(record, Report), f"{spec.id} yielded {type(record).__name__}, not a Report"
-            documents.append(_finish(record, spec, source, len(records), context))
-            records.append(record)
-    except NotMine as signal:
-        assert not records, f"{spec.id} raised NotMine after its first report"
-        raise signal from None
-    finally:
-        left = [stream for stream in source.opened if not stream.closed]
-        for stream in left:
-            stream.close()
-    assert records, f"{spec.id} yielded no report and did not say why"
-    assert not left, f"{spec.id} left {len(left)} stream(s) of the source open"
+    with TemporaryDirectory(prefix="dropmill-testing-") as folder:
+        composer = Composer(_origin(spec, source, context), Schemas(spec.schemas), _Files(Path(folder)).create)
+        records: list[Report] = []
+        drafts: list[Draft] = []
+        try:
+            for record in instance.convert(source, context):
+                drafts.append(composer.draft(record))
+                records.append(record)
+        except NotMine as signal:
+            assert not records, f"{spec.id} raised NotMine after its first report"
+            raise signal from None
+        finally:
+            left = [stream for stream in source.opened if not stream.closed]
+            for stream in left:
+                stream.close()
+        assert records, f"{spec.id} yielded no report and did not say why"
+        assert not left, f"{spec.id} left {len(left)} stream(s) of the source open"
+        documents = [_document(draft, record, context) for draft, record in zip(drafts, records, strict=True)]
     return Conversion(reports=documents, warnings=context.warnings, match=match, records=records)
 
 
@@ -199,32 +211,49 @@ def _sniff(instance: Converter, source: FileSource) -> Match | None:
     return match
 
 
-def _finish(record: Report, spec: ConverterSpec, source: FileSource, index: int, context: RecordingContext) -> Any:
-    if isinstance(record.document, bytes):
-        return record.document
-    document = dict(record.document)
-    if record.steps is not None:
-        root = dict(document.get("root") or {})
-        root["steps"] = [*root.get("steps", ()), *record.steps]
-        document["root"] = root
-    name = f"{source.sha256}/{context.folder}/{spec.id}/{record.key if record.key is not None else index}/1"
-    document["schemaVersion"] = "1.0"
-    document["reportId"] = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-    document["source"] = {
-        "path": source.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "sha256": source.sha256,
-        "size": source.size,
-        "format": spec.id,
-        "converter": {"name": spec.id, "version": "0"},
-        "index": index,
-        "warnings": [{"code": one["code"], "message": one["message"]} for one in context.warnings],
-    }
-    document = orjson.loads(orjson.dumps(document))
-    _validator().validate(document)
-    return document
+def _origin(spec: ConverterSpec, source: FileSource, context: RecordingContext) -> Origin:
+    return Origin(
+        name=source.name,
+        size=source.size,
+        sha256=source.sha256,
+        modified=source.modified,
+        folder=context.folder,
+        occurrence=0,
+        converter=spec.id,
+        version="0",
+        distribution="test",
+    )
 
 
-@cache
-def _validator() -> Any:
-    schema = json.loads(resources.files("dropmill.reports").joinpath("report.schema.json").read_bytes())
-    return jsonschema_rs.validator_for(schema, validate_formats=True)
+def _document(draft: Draft, record: Report, context: RecordingContext) -> Any:
+    warnings = [
+        {"code": one["code"], "message": one["message"]} | ({"where": f"line {one['line']}"} if "line" in one else {})
+        for one in context.warnings[:100]
+    ]
+    payload = draft.finish(None, warnings)
+    body = payload.body if payload.path is None else payload.path.read_bytes()
+    return body if isinstance(record.document, bytes) else json.loads(body or b"")
+
+
+class _Files:
+    """Makes the files that streamed reports are written to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def create(self) -> _File:
+        self._count += 1
+        return _File(self._folder / f"{self._count}.json")
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream = path.open("wb")
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def close(self) -> None:
+        self._stream.close()

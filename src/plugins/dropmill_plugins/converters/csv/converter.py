@@ -1,7 +1,7 @@
 """The converter `csv`: rows to reports or steps by a declared mapping; without one, a `data` report that keeps every cell.
 
 It refuses what it cannot read for sure: an unclear delimiter, quotes that do not fit, a declared column that is missing, a text
-that is no value of its field. A large file that makes one report is read twice, so that it is judged before its steps stream.
+that is no value of its field. The steps of a large file stream.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dropmill.api import BadInput, ConvertContext, Head, Match, NotMine, Report, Source
-from dropmill_plugins.converters.common.digest import Warn, WarningDigest, silent
+from dropmill_plugins.converters.common.digest import Warn, WarningDigest
 from dropmill_plugins.converters.common.steps import misc_entry, overall, shown
 from dropmill_plugins.converters.csv.columns import ColumnFinder
 from dropmill_plugins.converters.csv.mapping import FileFields, Mapper, is_mapped
@@ -84,79 +84,85 @@ class CsvConverter:
             yield Report(document, fields={"line": row.line})
         warnings.close()
         if mapper is None:
-            Mapper(self._options, ColumnFinder(table.header, table.header_line, 0))  # a missing column says more
-            raise BadInput("CSV-NO-ROWS", "there is no row of data below the header", line=table.header_line or None)
+            raise self._no_rows(table)
 
     def _whole_file(self, source: Source, table: Table, warnings: WarningDigest) -> Iterator[Report]:
-        streams = source.size > self.streams_above
-        fields = FileFields()
-        outcomes: Counter[str] = Counter()
-        kept: list[dict[str, Any]] = []
-        mappers: list[Mapper] = []
-        for step in self._steps(table, warnings, fields, mappers):
-            outcomes[step["outcome"]] += 1
-            if not streams:
-                kept.append(step)
-        if not mappers:
-            Mapper(self._options, ColumnFinder(table.header, table.header_line, 0))
-            raise BadInput("CSV-NO-ROWS", "there is no row of data below the header", line=table.header_line or None)
-        document: dict[str, Any] = {"kind": self._kind, "outcome": overall(outcomes), **mappers[0].file_fields(fields)}
-        raw = document.pop("rawOutcome", None)
-        root: dict[str, Any] = {"name": shown(source.name), "type": "group", "outcome": document["outcome"]}
-        if raw is not None:
-            root["rawOutcome"] = raw
-        document["counts"] = dict(sorted(outcomes.items()))
-        document["root"] = root
-        warnings.close()
-        facts = {"rows": sum(outcomes.values())}
-        if streams:
-            yield Report(document, steps=self._steps(table, None, FileFields(), []), fields=facts)
+        document: dict[str, Any] = {"kind": self._kind, "outcome": "unknown", "startPrecision": "unknown"}
+        document["root"] = {"name": shown(source.name), "type": "group", "outcome": "unknown"}
+        fields: dict[str, int] = {}
+        yield from self._finish(source, document, fields, self._steps(table, warnings, document, fields))
+
+    def _finish(
+        self, source: Source, document: dict[str, Any], fields: dict[str, int], steps: Iterator[dict[str, Any]]
+    ) -> Iterator[Report]:
+        if source.size > self.streams_above:
+            yield Report(document, steps=steps, fields=fields)
         else:
-            root["steps"] = kept
-            yield Report(document, fields=facts)
+            document["root"]["steps"] = list(steps)
+            yield Report(document, fields=fields)
 
     def _steps(
-        self, table: Table, warnings: WarningDigest | None, fields: FileFields, mappers: list[Mapper]
+        self, table: Table, warnings: WarningDigest, document: dict[str, Any], fields: dict[str, int]
     ) -> Iterator[dict[str, Any]]:
-        warn = silent if warnings is None else warnings.warn
+        """One step a row; the document is completed when they have ended."""
+        agreed = FileFields()
+        outcomes: Counter[str] = Counter()
+        mapper: Mapper | None = None
         number = 0
-        for row, finder in self._rows(table, warn):
+        for row, finder in self._rows(table, warnings.warn):
             if not any(cell.strip() for cell in row.cells):
-                warn("CSV-BLANK-ROW", "the row has only empty cells: no step", line=row.line)
+                warnings.warn("CSV-BLANK-ROW", "the row has only empty cells: no step", line=row.line)
                 continue
-            if not mappers:
-                mappers.append(Mapper(self._options, finder))
+            if mapper is None:
+                mapper = Mapper(self._options, finder)
             number += 1
-            yield mappers[0].step(row, fields, number, row.cells[finder.width :])
+            step = mapper.step(row, agreed, number, row.cells[finder.width :])
+            outcomes[step["outcome"]] += 1
+            yield step
+        if mapper is None:
+            raise self._no_rows(table)
+        root = document["root"]
+        document["outcome"] = overall(outcomes)
+        document.update(mapper.file_fields(agreed))
+        if "rawOutcome" in document:
+            root["rawOutcome"] = document.pop("rawOutcome")
+        root["outcome"] = document["outcome"]
+        fields["rows"] = number
+        warnings.close()
+
+    def _no_rows(self, table: Table) -> BadInput:
+        """Why there is nothing to report of: a declared column that is missing says more than the lack of rows."""
+        Mapper(self._options, ColumnFinder(table.header, table.header_line, 0))
+        return BadInput("CSV-NO-ROWS", "there is no row of data below the header", line=table.header_line or None)
 
     def _data(self, source: Source, table: Table, warnings: WarningDigest) -> Iterator[Report]:
-        streams = source.size > self.streams_above
-        rows, columns, kept = 0, 0, []
-        for count, width, step in self._slices(table, warnings.warn):
-            rows, columns = rows + count, max(columns, width)
-            if not streams:
-                kept.append(step)
-        warnings.close()
-        facts: dict[str, Any] = {"rows": rows, "columns": columns}
-        told = {
-            "delimiter": table.delimiter,
-            "encoding": table.encoding.name,
-            "header": 0 if table.header is None else table.header_line,
-            **facts,
-            "blankLines": table.blank_lines,
-        }
         document: dict[str, Any] = {
             "kind": "data",
             "outcome": "unknown",
             "startPrecision": "unknown",
-            "misc": [misc_entry(name, value) for name, value in told.items()],
+            "source": {"encoding": table.encoding.name},
             "root": {"name": shown(source.name), "type": "group", "outcome": "unknown"},
         }
-        if streams:
-            yield Report(document, steps=(step for _, _, step in self._slices(table, silent)), fields=facts)
-        else:
-            document["root"]["steps"] = kept
-            yield Report(document, fields=facts)
+        fields: dict[str, int] = {}
+        yield from self._finish(source, document, fields, self._all_rows(table, warnings, document, fields))
+
+    def _all_rows(
+        self, table: Table, warnings: WarningDigest, document: dict[str, Any], fields: dict[str, int]
+    ) -> Iterator[dict[str, Any]]:
+        rows = columns = 0
+        for count, width, step in self._slices(table, warnings.warn):
+            rows, columns = rows + count, max(columns, width)
+            yield step
+        fields.update(rows=rows, columns=columns)
+        told: dict[str, str | int] = {
+            "delimiter": table.delimiter,
+            "header": table.header_line,
+            "rows": rows,
+            "columns": columns,
+            "blankLines": table.blank_lines,
+        }
+        document["misc"] = [misc_entry(name, value) for name, value in told.items()]
+        warnings.close()
 
     def _slices(self, table: Table, warn: Warn) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Steps of a thousand rows: how many, how wide, and the step with one axis a column."""

@@ -101,7 +101,6 @@ class Mapper:
             document["outcome"] = overall(one["status"] for one in root.get("measurements", ()))
         root["outcome"] = document["outcome"]
         document["misc"] = [misc_entry("line", row.line), *self._kept(cells, extra)]
-        document["counts"] = {document["outcome"]: 1}
         document["root"] = root
         return document
 
@@ -137,7 +136,7 @@ class Mapper:
 
     def file_fields(self, fields: FileFields) -> dict[str, Any]:
         """The report's fields from what all rows agree on."""
-        document: dict[str, Any] = {"startPrecision": "unknown"}
+        document: dict[str, Any] = {}
         rules = {rule.target: rule for rule, _ in self._columns}
         for target, text, line in fields:
             place(document, target, _read(rules[target], text, Row(line, [])))

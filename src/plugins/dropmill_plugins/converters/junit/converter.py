@@ -1,7 +1,7 @@
 """The converter `junit`: JUnit XML in, one report of kind `ci` out.
 
-Refuses what is not JUnit, not well formed, or has a DOCTYPE; makes no report of a part of a file. A large file is read twice:
-once to know that it is sound and how it ends, once to stream its steps.
+Refuses what is not JUnit, not well formed, or has a DOCTYPE; makes no report of a part of a file. The steps of a large file
+stream, and the document is completed behind the last of them.
 """
 
 from __future__ import annotations
@@ -50,45 +50,34 @@ class JUnitConverter:
         """One report a file."""
         warnings = WarningDigest(context)
         encoding = self._check(source, warnings)
-        facts = Facts()
-        streams = source.size > self.streams_above
-        cases = self._case_reader(warnings)
-        with source.open() as stream:
-            steps = read_steps(
-                stream,
-                facts,
-                cases,
-                warnings.warn,
-                encoding=encoding,
-                slice_cases=self.slice_cases if streams else None,
-            )
-            kept = [] if streams else list(steps)
-            for _ in steps:
-                pass
-        document = _document(source, facts, warnings)
-        warnings.close()
-        fields = {"tests": facts.tests, "failed": facts.outcomes["failed"], "errors": facts.outcomes["error"]}
-        if streams:
-            with source.open() as stream:
-                again = read_steps(
-                    stream,
-                    Facts(),
-                    self._case_reader(None),
-                    silent,
-                    encoding=encoding,
-                    slice_cases=self.slice_cases,
-                )
-                yield Report(document, steps=again, fields=fields)
+        document: dict[str, Any] = {"kind": "ci", "outcome": "unknown"}
+        document["root"] = {"name": shown(source.name), "type": "group", "outcome": "unknown"}
+        fields: dict[str, int] = {}
+        steps = self._steps(source, warnings, encoding, document, fields)
+        if source.size > self.streams_above:
+            yield Report(document, steps=steps, fields=fields)
         else:
+            kept = list(steps)
             document["root"]["steps"] = kept
             yield Report(document, fields=fields)
 
-    def _case_reader(self, warnings: WarningDigest | None) -> CaseReader:
-        return CaseReader(
-            silent if warnings is None else warnings.warn,
-            not_run_is_skipped=self._not_run_is_skipped,
-            suite_names=self._suite_names,
-        )
+    def _steps(
+        self,
+        source: Source,
+        warnings: WarningDigest,
+        encoding: str | None,
+        document: dict[str, Any],
+        fields: dict[str, int],
+    ) -> Iterator[dict[str, Any]]:
+        """The report's steps; the rest of the document is completed when they have ended."""
+        facts = Facts()
+        cases = CaseReader(warnings.warn, not_run_is_skipped=self._not_run_is_skipped, suite_names=self._suite_names)
+        limit = self.slice_cases if source.size > self.streams_above else None
+        with source.open() as stream:
+            yield from read_steps(stream, facts, cases, warnings.warn, encoding=encoding, slice_cases=limit)
+        _complete(document, facts, warnings)
+        fields.update(tests=facts.tests, failed=facts.outcomes["failed"], errors=facts.outcomes["error"])
+        warnings.close()
 
     def _check(self, source: Source, warnings: WarningDigest) -> str | None:
         """Refuse what is no JUnit file; the encoding to read it with, where its own declaration must be overridden."""
@@ -122,37 +111,33 @@ class JUnitConverter:
         return None
 
 
-def _document(source: Source, facts: Facts, warnings: WarningDigest) -> dict[str, Any]:
-    root = facts.root
-    name = root.get("name") or ""
+def _complete(document: dict[str, Any], facts: Facts, warnings: WarningDigest) -> None:
+    """What the whole of the file tells: the outcome, and what stands at the root element."""
+    attributes = facts.root
+    name = attributes.get("name") or ""
     misc = [
         misc_entry(key, value)
-        for key, value in root.items()
+        for key, value in attributes.items()
         if not facts.root_is_suite
         and key not in ("name", "time", "timestamp", "tests", "failures", "errors", "skipped")
     ]
-    document: dict[str, Any] = {"kind": "ci", "outcome": facts.outcome}
-    _start(document, facts)
-    put_duration(document, root.get("time", ""), silent if facts.root_is_suite else warnings.warn, None, misc)
+    start = parse_timestamp(facts.timestamp) if facts.timestamp else None
+    if start is None:
+        document["startPrecision"] = "unknown"
+    else:
+        document["start"], document["startPrecision"] = start.text, start.precision
+    put_duration(document, attributes.get("time", ""), silent if facts.root_is_suite else warnings.warn, None, misc)
     if len(facts.hosts) == 1:
         document["station"] = {"name": next(iter(facts.hosts))}
     program = name or (facts.names[0] if len(facts.names) == 1 else "")
     if program:
         document["program"] = {"name": program}
-    document["counts"] = dict(sorted(facts.outcomes.items()))
     if misc:
         document["misc"] = misc
     if not facts.tests:
         warnings.warn("JUNIT-NO-CASES", "there is no test case in the file")
-    details = {key: value for key, value in facts.root_step.items() if key != "outcome"}
-    outer = shown(source.name) if facts.root_is_suite else name or shown(source.name)
-    document["root"] = {"name": outer, "type": "group", "outcome": facts.outcome, **details}
-    return document
-
-
-def _start(document: dict[str, Any], facts: Facts) -> None:
-    found = parse_timestamp(facts.timestamp) if facts.timestamp else None
-    if found is None:
-        document["startPrecision"] = "unknown"
-        return
-    document["start"], document["startPrecision"] = found.text, found.precision
+    root = document["root"]
+    if name and not facts.root_is_suite:
+        root["name"] = name
+    root.update((key, value) for key, value in facts.root_step.items() if key != "outcome")
+    document["outcome"] = root["outcome"] = facts.outcome
