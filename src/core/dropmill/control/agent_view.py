@@ -12,43 +12,29 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from dropmill.api import QueueView
+from dropmill.delivery.status import LaneStatus
 from dropmill.foundation.errors import Problem
 from dropmill.queue.reader import QueueReader
 from dropmill.queue.store import QueueStore
-from dropmill.supervision.spec import State
 
 __all__ = [
-    "AgentStatus",
+    "AgentFacts",
     "AgentView",
     "Check",
     "FolderView",
-    "LaneView",
     "Pausable",
     "PluginView",
     "Sighting",
-    "StopProgress",
     "Submitted",
-    "TaskView",
 ]
 
 Pausable = Literal["folder", "destination", "plugin", "task"]
-"""What a person may pause and resume; a task can only be resumed, once it was given up on."""
+"""What a person may resume; all but a task (which is only ever given up on) may also be paused."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class StopProgress:
-    """How far a stop has come."""
-
-    phase: Literal["graceful", "force", "verify"]
-    seconds_left: float
-    """Until the next phase."""
-    in_flight: Sequence[str]
-    """What is waited for, by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgentStatus:
-    """The agent as a whole."""
+class AgentFacts:
+    """The agent's process and queue."""
 
     name: str
     instance: str
@@ -57,15 +43,11 @@ class AgentStatus:
     version: str
     config: Path
     started_at: float
-    state: State
-    reason: str
-    since: float
     queue: QueueView
-    most_items: int = 0
+    most_items: int | None = None
     """The most deliveries that were ever waiting."""
     problems: Sequence[Problem] = ()
     """What needs a person's attention now."""
-    stopping: StopProgress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +56,8 @@ class FolderView:
 
     name: str
     path: Path
-    state: Literal["starting", "online", "degraded", "offline", "paused"]
+    state: str
+    """`starting`, `online`, `degraded`, `offline` or `paused`."""
     reason: str
     since: float
     watching: str
@@ -84,50 +67,19 @@ class FolderView:
     converters: Sequence[str]
     destinations: Sequence[str]
     last_scan: float | None = None
-    last_error: Problem | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaneView:
-    """A destination and its sender."""
-
-    name: str
-    transport: str
-    state: Literal["starting", "open", "unavailable", "refused", "paused", "failed"]
-    """`unavailable`: its breaker is open, it is probed; `refused`: it takes our credentials no more."""
-    reason: str
-    since: float
-    in_flight: int
-    concurrency: int
-    next_probe: float | None = None
-    last_receipt: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskView:
-    """A supervised part of the agent."""
-
-    name: str
-    state: str
-    critical: bool
-    since: float
-    restarts: int
-    last_error: str = ""
-    """One line; the log has the traceback."""
-    next_at: float | None = None
-    """When it is started again, where it waits for that."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginView:
-    """An enabled plugin."""
+    """A plugin that is installed or enabled."""
 
     name: str
     """Entry point."""
     distribution: str
     version: str
-    state: Literal["loaded", "degraded", "quarantined", "failed"]
-    reason: str = ""
+    state: str
+    """`disabled`, `loaded`, `degraded` or `quarantined`."""
+    problems: Sequence[Problem] = ()
     converters: Sequence[str] = ()
     transports: Sequence[str] = ()
     policies: Sequence[str] = ()
@@ -153,7 +105,7 @@ class Submitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Sighting:
-    """What intake knows of a path that is not claimed."""
+    """What a folder knows of a path that is not claimed."""
 
     folder: str
     state: Literal["waiting", "excluded", "missing"]
@@ -170,13 +122,15 @@ class AgentView(Protocol):
     @property
     def store(self) -> QueueStore: ...
 
-    def status(self) -> AgentStatus: ...
+    def facts(self) -> AgentFacts: ...
+
+    def supervision(self) -> Mapping[str, Any]:
+        """`Supervisor.status()`."""
+        ...
 
     def folders(self) -> Sequence[FolderView]: ...
 
-    def lanes(self) -> Sequence[LaneView]: ...
-
-    def tasks(self) -> Sequence[TaskView]: ...
+    def lanes(self) -> Sequence[LaneStatus]: ...
 
     def plugins(self) -> Sequence[PluginView]: ...
 

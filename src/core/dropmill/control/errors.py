@@ -1,28 +1,39 @@
 """What the control API raises, and with which HTTP status it answers.
 
 DropmillError
-└── ControlError       500
-    ├── SocketTaken    (at start) another process answers on the socket
-    ├── BadRequest     400, 413, 415, 422: the request is not one that the API knows
-    ├── NotFound       404, 405
-    ├── Stopping       503: the agent is on its way out and takes nothing new
-    └── TimedOut       504
+└── ControlError            500
+    ├── SocketTaken         (at start) another process answers on the socket, or it cannot be made
+    ├── BadRequest          422 (415: not JSON): the request is not one that the API knows
+    │   └── TooLargeBody    413
+    ├── NotFound            404: there is no such thing
+    │   └── MethodNotAllowed 405
+    ├── Conflict            409: it cannot be done in the state that things are in
+    ├── Stopping            503: the agent is on its way out and takes nothing new
+    └── TimedOut            504
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from dropmill.foundation.errors import DropmillError, Problem
 
-__all__ = ["BadRequest", "ControlError", "NotFound", "SocketTaken", "Stopping", "TimedOut"]
+__all__ = [
+    "BadRequest",
+    "Conflict",
+    "ControlError",
+    "MethodNotAllowed",
+    "NotFound",
+    "SocketTaken",
+    "Stopping",
+    "TimedOut",
+    "TooLargeBody",
+]
 
 
 class ControlError(DropmillError):
     """Base of the control API's errors."""
 
     default_code = "DM-H000"
-    status: ClassVar[int] = 500
+    status: int = 500
 
 
 class SocketTaken(ControlError):
@@ -37,9 +48,25 @@ class BadRequest(ControlError):
     default_code = "DM-H002"
     status = 422
 
-    def __init__(self, what: str, *, where: str = "", todo: str = "", problems: tuple[Problem, ...] = ()) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        todo: str = "",
+        problems: tuple[Problem, ...] = (),
+        status: int | None = None,
+    ) -> None:
         super().__init__(what, where=where, todo=todo)
         self.problems = problems
+        if status is not None:
+            self.status = status
+
+
+class TooLargeBody(BadRequest):
+    """The request's body is larger than the API takes."""
+
+    status = 413
 
 
 class NotFound(ControlError):
@@ -47,6 +74,12 @@ class NotFound(ControlError):
 
     default_code = "DM-H003"
     status = 404
+
+
+class MethodNotAllowed(NotFound):
+    """The route exists, with other methods."""
+
+    status = 405
 
 
 class Stopping(ControlError):
@@ -61,3 +94,10 @@ class TimedOut(ControlError):
 
     default_code = "DM-H005"
     status = 504
+
+
+class Conflict(ControlError):
+    """It cannot be done in the state that things are in."""
+
+    default_code = "DM-H007"
+    status = 409

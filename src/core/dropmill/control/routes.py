@@ -6,7 +6,6 @@ A request is checked whole: every unknown, missing or unreadable parameter is na
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,8 +17,9 @@ from urllib.parse import unquote_to_bytes
 
 from dropmill.control.errors import BadRequest
 from dropmill.foundation.errors import Problem
+from dropmill.foundation.similar import closest
 
-__all__ = ["Answer", "Call", "Parameter", "Route", "read_body", "read_query"]
+__all__ = ["Answer", "Call", "Kind", "Parameter", "Route", "read_body", "read_query"]
 
 Kind = Literal["text", "integer", "flag", "time"]
 
@@ -76,6 +76,8 @@ class Route:
     """JSON Schema of the request's body."""
     statuses: Mapping[int, str] = field(default_factory=dict)
     """Answers besides 200 and the common problems, and when they come."""
+    own_shape: Sequence[int] = ()
+    """Those of `statuses` that have the good answer's shape rather than a problem's."""
     while_stopping: bool = True
     """Whether it may still be asked once the agent stops; what would start something may not."""
 
@@ -99,11 +101,11 @@ def read_query(route: Route, query: bytes, path: Mapping[str, str]) -> dict[str,
         given.setdefault(name, []).append(text)
     known = {parameter.name: parameter for parameter in route.parameters}
     for name in given.keys() - known.keys():
-        near = difflib.get_close_matches(name, known, 1)
+        near = closest(name, known)
         problems.append(
             Problem(
                 code="DM-H002",
-                what=f"there is no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                what=f"there is no parameter {name!r}" + (f"; did you mean {near!r}?" if near else ""),
                 where=f"query: {name}",
                 todo=f"this route has: {', '.join(known) or 'none'}",
             )
@@ -207,8 +209,8 @@ def _value(parameter: Parameter, text: str) -> Any:
     if parameter.kind == "time":
         return _time(text)
     if parameter.choices and text not in parameter.choices:
-        near = difflib.get_close_matches(text, parameter.choices, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = closest(text, parameter.choices)
+        hint = f"; did you mean {near!r}?" if near else ""
         raise ValueError(f"one of {', '.join(parameter.choices)} is expected{hint}")
     return text
 
