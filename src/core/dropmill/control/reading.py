@@ -86,7 +86,13 @@ def routes(agent: AgentView, queries: Queries, threads: Executor) -> Sequence[Ro
         return Answer(body, 200 if good else 503)
 
     def get(
-        path: str, name: str, summary: str, handler: Callable[[Call], Any], answer: type, *parameters: Parameter, **more: Any
+        path: str,
+        name: str,
+        summary: str,
+        handler: Callable[[Call], Any],
+        answer: type,
+        *parameters: Parameter,
+        **more: Any,
     ) -> Route:
         return Route(
             method="GET",
