@@ -61,16 +61,28 @@ _SUBMIT = _object(
     },
     ["paths"],
 )
-_RETRY_FILES = _object(
+_FILES = {"properties": {"what": {"const": "files"}}, "required": ["what"]}
+_RETRY = _object(
     {
-        "ids": _FILE_IDS,
-        "filter": body_schema(FILE_PARAMETERS, states=[str(state) for state in RETRYABLE]),
-        "converter": {**_TEXT, "description": "id of the converter that must take them"},
+        "what": {"enum": ["files", "deliveries"]},
+        "ids": {"type": "array", "description": "of files or deliveries"},
+        "filter": {"type": "object", "description": "instead of ids: as in the query of the list; {} is all of them"},
+        "converter": {**_TEXT, "description": "id of the converter that must take the files"},
         **_BULK,
     },
-    oneOf=_ONE_OF,
+    ["what"],
+    **{
+        "oneOf": _ONE_OF,
+        "if": _FILES,
+        "then": {
+            "properties": {
+                "ids": _FILE_IDS,
+                "filter": body_schema(FILE_PARAMETERS, states=[str(state) for state in RETRYABLE]),
+            }
+        },
+        "else": {"properties": {"ids": _DELIVERY_IDS, "filter": _DEAD, "converter": False}},
+    },
 )
-_RETRY_DELIVERIES = _object({"ids": _DELIVERY_IDS, "filter": _DEAD, **_BULK}, oneOf=_ONE_OF)
 _DROP = _object(
     {"ids": _DELIVERY_IDS, "filter": _DEAD, "reason": {**_TEXT, "description": "kept on record"}, **_BULK},
     oneOf=_ONE_OF,
@@ -111,29 +123,25 @@ def routes(agent: AgentView, actions: Actions) -> Sequence[Route]:
             }
         )
 
-    async def retry_files(call: Call) -> Answer:
-        body, dry = call.body, call.body.get("dryRun", False)
-        converter = body.get("converter")
+    async def retry(call: Call) -> Answer:
+        body = call.body
+        return Answer(await (_retry_files(body) if body["what"] == "files" else _retry_deliveries(body)))
+
+    async def _retry_files(body: Mapping[str, Any]) -> shapes.ChangedShape:
+        converter, dry, reason = body.get("converter"), body.get("dryRun", False), "retried by the API"
         if "ids" in body:
-            return Answer(
-                await actions.retry_files(body["ids"], converter=converter, reason="retried by the API", dry_run=dry)
-            )
-        return Answer(
-            await actions.retry_matching_files(
-                FileFilter.of(body["filter"]),
-                after=body.get("after"),
-                converter=converter,
-                reason="retried by the API",
-                dry_run=dry,
-            )
+            return await actions.retry_files(body["ids"], converter=converter, reason=reason, dry_run=dry)
+        wanted = FileFilter.of(body["filter"])
+        return await actions.retry_matching_files(
+            wanted, after=body.get("after"), converter=converter, reason=reason, dry_run=dry
         )
 
-    async def retry_deliveries(call: Call) -> Answer:
-        body, dry = call.body, call.body.get("dryRun", False)
+    async def _retry_deliveries(body: Mapping[str, Any]) -> shapes.ChangedShape:
+        dry = body.get("dryRun", False)
         if "ids" in body:
-            return Answer(await actions.retry_deliveries(body["ids"], dry_run=dry))
+            return await actions.retry_deliveries(body["ids"], dry_run=dry)
         wanted = DeliveryFilter.of(body["filter"])
-        return Answer(await actions.retry_matching_deliveries(wanted, after=body.get("after"), dry_run=dry))
+        return await actions.retry_matching_deliveries(wanted, after=body.get("after"), dry_run=dry)
 
     async def drop(call: Call) -> Answer:
         body, dry = call.body, call.body.get("dryRun", False)
@@ -197,27 +205,18 @@ def routes(agent: AgentView, actions: Actions) -> Sequence[Route]:
             statuses=_FULL,
         ),
         post(
-            "/v1/files/retry",
-            "retryFiles",
-            "Convert failed and parked files again, by id or by filter; dead deliveries of a converted file are sent again.",
-            retry_files,
+            "/v1/retry",
+            "retry",
+            "Convert failed and parked files again, or send dead letters again, by id or all that match a filter.",
+            retry,
             changed,
-            _RETRY_FILES,
+            _RETRY,
             statuses=_CONFLICT,
         ),
         post(
-            "/v1/deliveries/retry",
-            "retryDeliveries",
-            "Send dead letters again, by id or by filter.",
-            retry_deliveries,
-            changed,
-            _RETRY_DELIVERIES,
-            statuses=_CONFLICT,
-        ),
-        post(
-            "/v1/deliveries/drop",
-            "dropDeliveries",
-            "Give dead letters up for good, by id or by filter.",
+            "/v1/drop",
+            "drop",
+            "Give dead letters up for good, by id or all that match a filter.",
             drop,
             changed,
             _DROP,
