@@ -146,10 +146,18 @@ class Child:
         try:
             await self.spec.run(heart)
         except asyncio.CancelledError as error:
-            return Ending("raised", error) if self.cancelled_at is None else Ending("cancelled")
+            return self._cancellation(error)
         except BaseException as error:  # noqa: BLE001 - nothing that a child raises may reach the loop
             return Ending("raised", error)
         return Ending("returned")
+
+    def ending_of(self, task: asyncio.Task[Ending]) -> Ending:
+        """What came of a run; one that was cancelled before its first step never got into `_live`."""
+        return self._cancellation(asyncio.CancelledError()) if task.cancelled() else task.result()
+
+    def _cancellation(self, error: asyncio.CancelledError) -> Ending:
+        """One that we did not ask for is a failure."""
+        return Ending("raised", error) if self.cancelled_at is None else Ending("cancelled")
 
     def cancel(self) -> None:
         """Ask the run to end by cancelling it; may be repeated."""

@@ -186,7 +186,7 @@ class Family:
     # --- endings ---------------------------------------------------------------------------------------------------------
 
     def _ended(self, child: Child, task: asyncio.Task[Ending]) -> None:
-        ending = Ending("cancelled") if task.cancelled() else task.result()
+        ending = child.ending_of(task)
         child.task = None
         child.heart = None
         child.drop_timer()

@@ -227,6 +227,9 @@ class Supervisor:
                     else:
                         self.hasten()
                     cancelled = error
+                if keeper.done() and keeper.cancelled():  # before its first step: nothing else can
+                    self.request_stop("the supervisor's task was cancelled")
+                    keeper = loop.create_task(self._keep(prepare, pulse), name="supervisor")
             keeper.result()
         finally:
             self._close(loop, pulse)
@@ -293,7 +296,6 @@ class Supervisor:
         while not self.stopping:
             await self._bell.wait()
             self._heed_interruption()
-        self._start_error = None
         await self._stop(pulse)
 
     async def _prepare(self, prepare: Callable[[], Awaitable[None]]) -> None:
@@ -302,8 +304,10 @@ class Supervisor:
                 await prepare()
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # noqa: BLE001 - raised again by `run`, where it may end the program
-                self._start_error = error
+            except BaseException as error:
+                if self.stopping:
+                    raise
+                self._start_error = error  # raised again by `run`, where it may end the program
 
         child = self._family.add(ChildSpec(name=PREPARE, run=run, restart="temporary", stop="cancel"), at_once=True)
         while child.alive and not self.stopping:
