@@ -5,7 +5,11 @@ DropmillError
     ├── QueueFull        no room now: keep what you have and come back
     ├── TooLarge         more than the whole queue can hold, at any time
     ├── StoreUnavailable the disk or the database refuses: nothing was changed
-    └── StoreBusy        another process owns the store
+    │   ├── StoreClosed     not opened yet, or closed (it stops)
+    │   └── PayloadDamaged  a payload on disk is not what was written
+    ├── StoreBusy        another process owns the store
+    ├── SchemaTooNew     a newer dropmill wrote the store
+    └── NotHeld          the file is not (or no longer) in the state that the call is for
 """
 
 from __future__ import annotations
@@ -13,7 +17,17 @@ from __future__ import annotations
 from dropmill.api import QueueView
 from dropmill.foundation.errors import DropmillError
 
-__all__ = ["QueueError", "QueueFull", "StoreBusy", "StoreUnavailable", "TooLarge"]
+__all__ = [
+    "NotHeld",
+    "PayloadDamaged",
+    "QueueError",
+    "QueueFull",
+    "SchemaTooNew",
+    "StoreBusy",
+    "StoreClosed",
+    "StoreUnavailable",
+    "TooLarge",
+]
 
 
 class QueueError(DropmillError):
@@ -52,3 +66,27 @@ class StoreBusy(QueueError):
     """Another process holds `owner.lock`."""
 
     default_code = "DM-Q004"
+
+
+class SchemaTooNew(QueueError):
+    """The store was written by a newer dropmill; nothing was touched."""
+
+    default_code = "DM-Q005"
+
+
+class NotHeld(QueueError):
+    """The file is unknown, or not (no longer) in the state that the call is for; nothing was changed."""
+
+    default_code = "DM-Q006"
+
+
+class StoreClosed(StoreUnavailable):
+    """The store is not open: it has not been opened yet, or is closing."""
+
+    default_code = "DM-Q007"
+
+
+class PayloadDamaged(StoreUnavailable):
+    """A payload read from disk is not the one that was written; its deliveries are dead letters now."""
+
+    default_code = "DM-Q008"

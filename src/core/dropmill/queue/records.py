@@ -18,6 +18,7 @@ __all__ = [
     "FileIdentity",
     "FileRecord",
     "FileState",
+    "Gauges",
     "Lease",
     "NewFile",
     "NewReport",
@@ -56,6 +57,8 @@ class DeliveryState(enum.StrEnum):
     DELAYED = "delayed"
     SENT = "sent"
     DEAD = "dead"
+    DROPPED = "dropped"
+    """Given up for good, without its payload: a dead letter that was dropped by hand, or overtaken by a newer revision."""
 
 
 @dataclass(frozen=True)
@@ -204,3 +207,28 @@ class Disposal:
     file: FileRecord
     outcome: str
     """`done` or `failed`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gauges:
+    """What is in the store as of the last commit: kept in memory, exact, free to look at."""
+
+    items: int = 0
+    """Unfinished deliveries."""
+    bytes: int = 0
+    """Their payloads; a report on its way to two destinations counts twice."""
+    leased: int = 0
+    dead: int = 0
+    claimed: int = 0
+    """Files claimed (confirmed or not)."""
+    converting: int = 0
+    parked: int = 0
+    full: bool = False
+    """An offer was turned away for want of room, and the queue has not drained to its low-water marks since."""
+    free_disk: int = 0
+    """Bytes free where the store lies, when last looked at."""
+    writable: bool = True
+    """False while the disk or the database refuses."""
+    most_items: int = 0
+    """The most unfinished deliveries that there ever were."""
+    most_bytes: int = 0

@@ -16,6 +16,7 @@ from dropmill.queue.records import (
     Claimed,
     Disposal,
     FileRecord,
+    Gauges,
     Lease,
     NewFile,
     NewReport,
@@ -30,12 +31,17 @@ class QueueStore(Protocol):
     """Files on their way in, reports, and deliveries on their way out."""
 
     wakeups: Wakeups
-    """Notified after the commit: `files` (something to convert), `disposals`, `lane:NAME` (an item is ready or due earlier),
-    `capacity` (room was made)."""
+    """Notified after the commit: `files` (something to convert, or due now), `disposals`, `lane:NAME` (an item is ready or due
+    earlier), `capacity` (something ended, so that there may be room for more)."""
 
-    async def open(self) -> None:
-        """Take the lock, open, recover: what a dead instance held goes back (leased to ready, converting to claimed, without
-        being charged), counters are rebuilt, a damaged database is salvaged.
+    @property
+    def gauges(self) -> Gauges:
+        """What is in the store as of the last commit, for decisions on the event loop that must not wait."""
+        ...
+
+    async def open(self, *, wait: float = 0.0) -> None:
+        """Take the lock (trying for `wait` seconds), open, recover: what a dead instance held goes back (leased to ready,
+        converting to claimed, without being charged), counters are rebuilt, a damaged database is salvaged.
 
         Raises:
             StoreBusy: another process owns it.
@@ -129,6 +135,11 @@ class QueueStore(Protocol):
         """converting, parked or failed -> claimed. `charge` counts a plugin fault against the file; `converter` forces one."""
         ...
 
+    async def release_conversions(self, *, reason: str) -> int:
+        """converting -> claimed for every file that is converting, not charged: what a dispatcher that is gone was working on;
+        how many there were."""
+        ...
+
     async def parked_files(self, reason: str, limit: int = 1000) -> Sequence[FileRecord]:
         """Files parked for a reason, oldest first."""
         ...
@@ -195,6 +206,11 @@ class QueueStore(Protocol):
         """leased -> ready or delayed without charging the attempt (lane paused, breaker open, shutdown)."""
         ...
 
+    async def release_lane(self, lane: str, *, reason: str) -> int:
+        """leased -> ready for everything that an earlier incarnation of the lane still holds, not charged; its late answers are
+        stale. How many there were."""
+        ...
+
     async def set_lane(self, lane: str, *, max_attempts: int) -> None:
         """Define or change a lane."""
         ...
@@ -209,6 +225,14 @@ class QueueStore(Protocol):
 
     async def view(self) -> QueueView:
         """Counters and marks, exact, without touching the disk."""
+        ...
+
+    async def flags(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was set by `set_flag`, each with `since`."""
+        ...
+
+    async def set_flag(self, name: str, value: Mapping[str, Any] | None) -> None:
+        """Keep a small fact over restarts (`lane:NAME` is paused, by whom, why); None takes it back."""
         ...
 
     async def maintain(self) -> bool:

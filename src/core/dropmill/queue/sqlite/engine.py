@@ -1,0 +1,397 @@
+"""The database and the payload files, driven by one thread: groups of operations in, results out.
+
+A group is one transaction: payloads synced, then one commit, then the answers. An operation that cannot be carried out never
+harms its neighbours: it says so before it changes anything, or the group is rolled back and run again one by one. A full disk
+costs the ballast and new offers, not acknowledgements. After an I/O error the database is opened anew; nothing is ever synced
+twice in the hope that it works the second time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dropmill.config.settings import QueueSettings
+from dropmill.foundation.clock import Clock
+from dropmill.foundation.failpoints import Failpoints
+from dropmill.queue.capacity import Capacity
+from dropmill.queue.errors import QueueError, StoreClosed, StoreUnavailable
+from dropmill.queue.records import Gauges
+from dropmill.queue.sqlite import recovery
+from dropmill.queue.sqlite.ballast import Ballast
+from dropmill.queue.sqlite.ledger import Ledger
+from dropmill.queue.sqlite.payloads import Payloads
+from dropmill.queue.sqlite.segments import SyncFailed
+from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
+
+__all__ = ["Engine", "Group", "Operation", "free_disk", "unavailable"]
+
+_WAL_PAGES = 4096
+"""16 MB: when this much is in the write-ahead log it is copied into the database even if there is work waiting."""
+_REOPEN_EVERY = 1.0
+_DISK_EVERY = 1.0
+_HEAL_EVERY = 60.0
+"""A disk that damages what is written to it must not fill `quarantine/`."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """One call: `run` in a transaction, then `answer`."""
+
+    run: Callable[[Transaction], Any]
+    future: Any = None
+    size: int = 0
+    """Payload bytes, for the bound of a group."""
+    relaxed: bool = False
+    """Its loss in a power cut only makes work be done again: a group of such operations is not synced."""
+    ended: Callable[[], None] | None = None
+    """Called by the writer thread once the outcome is final."""
+    undo: Callable[[Any], None] | None = None
+    """Called on the loop with the result when nobody waits for it any more."""
+    result: Any = None
+    error: BaseException | None = None
+
+
+@dataclass
+class Group:
+    """What became of a group, beyond its operations' results."""
+
+    topics: set[str] = field(default_factory=set)
+    file_due: float | None = None
+    """When the next file that is held back by time is due, if an operation told."""
+    notices: list[Notice] = field(default_factory=list)
+
+
+class Engine:
+    """Belongs to one thread from `open` to `close`."""
+
+    def __init__(
+        self,
+        state: Path,
+        settings: QueueSettings,
+        *,
+        clock: Clock,
+        failpoints: Failpoints,
+        instance: str,
+        free_disk: Callable[[Path], int],
+    ) -> None:
+        self._state = state
+        self._path = state / "queue.db"
+        self._clock = clock
+        self._failpoints = failpoints
+        self._free_disk = free_disk
+        self._ballast = Ballast(state / "ballast")
+        self.capacity = Capacity(settings)
+        self._shared = Shared(instance, Ledger(), Payloads(state, failpoints), self.capacity)
+        self._connection: sqlite3.Connection | None = None
+        self._synchronous = "FULL"
+        self._trouble = ""
+        self._retry_at = 0.0
+        self._looked_at = -1e9
+        self._heal_again = -1e9
+        self.commits = 0
+        """Since the last checkpoint."""
+        self._commits_allowed = 256
+        self.wrote = False
+        """Whether there are commits that no checkpoint has copied yet."""
+
+    # --- life ------------------------------------------------------------------------------------------------------------
+
+    def open(self) -> Sequence[Notice]:
+        """Open, recover, and be ready; what there is to tell about it."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        self.look_at_disk()
+        notices = self._open()
+        self.capacity.ballast = self._ballast.make(self._spare_disk())
+        return notices
+
+    def _open(self, *, damaged: BaseException | None = None) -> Sequence[Notice]:
+        self._failpoints.hit("queue.open")
+        opened = recovery.open_database(self._path, self._shared, self._clock.time(), self._failpoints, damaged=damaged)
+        self._connection = opened.connection
+        self._synchronous = "FULL"
+        self.capacity.full = self.capacity.full and not self._drained()
+        self.wrote = True
+        return opened.notices
+
+    def close(self, *, clean: bool) -> None:
+        """Give back what is held, and close; `clean` marks that nothing is left to repair."""
+        connection, self._connection = self._connection, None
+        self._trouble = "it is closed"
+        if connection is not None:
+            try:
+                recovery.mark_end(connection, self._shared, self._clock.time(), clean=clean)
+                self._failpoints.hit("queue.close")
+            finally:
+                connection.close()
+        self._shared.payloads.close()
+
+    # --- groups ----------------------------------------------------------------------------------------------------------
+
+    def run(self, operations: Sequence[Operation]) -> Group:
+        """Carry out a group; every operation has its result or its error afterwards."""
+        group = Group()
+        if self._clock.monotonic() - self._looked_at >= _DISK_EVERY:
+            self.look_at_disk()
+        self._serve(operations, group)
+        if self.capacity.full and self._drained():
+            self.capacity.full = False
+            group.topics.update(("files", "capacity"))
+        return group
+
+    def _serve(self, operations: Sequence[Operation], group: Group) -> None:
+        if self._connection is None and not self._came_back(group):
+            error = StoreUnavailable(
+                f"the queue cannot be used: {self._trouble}", where=str(self._path), todo="free or repair the disk"
+            )
+            for operation in operations:
+                operation.error = StoreClosed("the queue is closed") if self._trouble == "it is closed" else error
+            return
+        try:
+            self._together(operations, group)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the thread that serves everybody
+            self._apart(operations, group, error)
+
+    def _apart(self, operations: Sequence[Operation], group: Group, error: Exception) -> None:
+        """The group failed as a whole and was rolled back."""
+        kind = _kind(error)
+        if kind == "full":
+            self._free_ballast(group)
+        elif kind == "io":
+            self._broke(error)
+        elif kind == "damage":
+            self._heal(error, group)
+        if kind in ("io", "busy") or (kind == "other" and len(operations) == 1):
+            for operation in operations:
+                operation.error = self._as_unavailable(error)
+            return
+        for operation in operations:
+            if self._connection is None:
+                operation.error = self._as_unavailable(error)
+                continue
+            try:
+                self._together((operation,), group)
+            except Exception as again:  # noqa: BLE001
+                if _kind(again) in ("io", "damage"):
+                    self._broke(again)
+                operation.error = self._as_unavailable(again)
+
+    def _together(self, operations: Sequence[Operation], group: Group) -> None:
+        connection = self._connection
+        assert connection is not None
+        self._set_synchronous("NORMAL" if all(operation.relaxed for operation in operations) else "FULL")
+        tx = Transaction(connection, self._shared, self._clock.time())
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            before = connection.total_changes
+            for operation in operations:
+                changes = connection.total_changes
+                operation.result = operation.error = None
+                try:
+                    operation.result = operation.run(tx)
+                except QueueError as error:
+                    if connection.total_changes != changes:
+                        raise RuntimeError("an operation refused after it had changed something") from error
+                    operation.error = error
+            self._failpoints.hit("queue.group.applied")
+            tx.prepare()
+            self._failpoints.hit("queue.group.prepared")
+            changed = connection.total_changes != before
+            connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back(connection)
+            tx.rolled_back()
+            raise
+        self._failpoints.hit("queue.group.committed")
+        tx.committed()
+        if changed:
+            self.wrote = True
+            self.commits += 1
+        group.topics |= tx.topics
+        group.notices += tx.notices
+        if tx.file_due is not None:
+            group.file_due = tx.file_due if group.file_due is None else min(tx.file_due, group.file_due)
+
+    @staticmethod
+    def _roll_back(connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass  # the database is opened anew
+
+    def _set_synchronous(self, level: str) -> None:
+        if level != self._synchronous and self._connection is not None:
+            self._connection.execute(f"PRAGMA synchronous = {level}")
+            self._synchronous = level
+
+    # --- trouble ---------------------------------------------------------------------------------------------------------
+
+    def _as_unavailable(self, error: BaseException) -> BaseException:
+        return unavailable(error, self._state)
+
+    def _free_ballast(self, group: Group) -> None:
+        self.look_at_disk()
+        if self._ballast.free():
+            self.capacity.ballast = False
+            group.notices.append(
+                ("queue.disk_full", "queue", {"freeDisk": self.capacity.free_disk, "path": str(self._state)})
+            )
+            self.look_at_disk()
+
+    def _broke(self, error: BaseException) -> None:
+        """An I/O error: this connection is not to be trusted any more."""
+        connection, self._connection = self._connection, None
+        self._trouble = str(error)
+        self._retry_at = self._clock.monotonic()
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                pass
+        self._shared.payloads.close()
+
+    def _came_back(self, group: Group) -> bool:
+        if self._trouble == "it is closed" or self._clock.monotonic() < self._retry_at:
+            return False
+        self._retry_at = self._clock.monotonic() + _REOPEN_EVERY
+        try:
+            group.notices += self._open()
+        except (OSError, sqlite3.Error, QueueError) as error:
+            self._broke(error)
+            self._retry_at = self._clock.monotonic() + _REOPEN_EVERY
+            return False
+        group.notices.append(("queue.reopened", "queue", {"after": self._trouble}))
+        return True
+
+    def _heal(self, error: BaseException, group: Group) -> None:
+        """The database is malformed: it goes to quarantine, a new one takes what can be read of it."""
+        self._broke(error)
+        if self._clock.monotonic() < self._heal_again:
+            self._retry_at = self._heal_again
+            return
+        self._heal_again = self._clock.monotonic() + _HEAL_EVERY
+        try:
+            group.notices += self._open(damaged=error)
+        except (OSError, sqlite3.Error, QueueError) as again:
+            self._broke(again)
+            self._retry_at = self._clock.monotonic() + _REOPEN_EVERY
+
+    # --- upkeep ----------------------------------------------------------------------------------------------------------
+
+    def look_at_disk(self) -> None:
+        """How much room there is; taken at most every second while there is work."""
+        self._looked_at = self._clock.monotonic()
+        try:
+            self.capacity.free_disk = self._free_disk(self._state)
+        except OSError:
+            self.capacity.free_disk = 0
+
+    def upkeep(self) -> None:
+        """Look at the disk, make the ballast again where there is room for it, remove empty segments beyond a few."""
+        self.look_at_disk()
+        if self._connection is not None:
+            if not self.capacity.ballast:
+                self.capacity.ballast = self._ballast.make(self._spare_disk())
+            self.payloads.segments.trim()
+
+    def _spare_disk(self) -> int:
+        return self.capacity.free_disk - self.capacity.marks.min_free_disk
+
+    def checkpoint_due(self) -> bool:
+        return self.commits >= self._commits_allowed
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database, as far as no reader still needs it."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            self._set_synchronous("FULL")
+            self._failpoints.hit("queue.checkpoint")
+            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except (sqlite3.Error, OSError) as error:
+            if _kind(error) in ("io", "damage"):
+                self._broke(error)
+            return
+        if pages > 0 and self.commits > 0:
+            self._commits_allowed = min(100_000, max(16, self.commits * _WAL_PAGES // pages))
+        self.commits = 0
+        self.wrote = False
+
+    def gauges(self) -> Gauges:
+        total, capacity = self._shared.ledger.total, self.capacity
+        return Gauges(
+            items=total["items"],
+            bytes=total["bytes"],
+            leased=total["leased"],
+            dead=total["dead"],
+            claimed=total["claimed"],
+            converting=total["converting"],
+            parked=total["parked"],
+            full=capacity.full,
+            free_disk=capacity.free_disk,
+            writable=self._connection is not None and capacity.ballast,
+            most_items=total["most_items"],
+            most_bytes=total["most_bytes"],
+        )
+
+    def seal(self) -> None:
+        """From now on nothing new is leased or converted."""
+        self._shared.sealed = True
+
+    @property
+    def payloads(self) -> Payloads:
+        return self._shared.payloads
+
+    def _drained(self) -> bool:
+        total = self._shared.ledger.total
+        return self.capacity.drained(total["items"], total["bytes"])
+
+
+def unavailable(error: BaseException, state: Path) -> BaseException:
+    """What the caller is told of an error of the disk or the database; other errors as they are."""
+    if not isinstance(error, (OSError, sqlite3.Error)):
+        return error
+    told = StoreUnavailable(
+        f"the queue could not be written: {error}", where=str(state), todo="free or repair the disk"
+    )
+    told.__cause__ = error
+    return told
+
+
+def free_disk(path: Path) -> int:
+    """Bytes that an ordinary user may still write on the file system of `path`."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+_SQLITE_KINDS: Mapping[int, str] = {
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_IOERR: "io",
+    sqlite3.SQLITE_CANTOPEN: "io",
+    sqlite3.SQLITE_READONLY: "io",
+    sqlite3.SQLITE_CORRUPT: "damage",
+    sqlite3.SQLITE_NOTADB: "damage",
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+}
+
+
+def _kind(error: BaseException) -> str:
+    """full, io, damage, busy or other."""
+    if isinstance(error, sqlite3.Error):
+        return _SQLITE_KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "other")
+    if isinstance(error, SyncFailed):
+        return "io"
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "full"
+        if error.errno in (errno.EIO, errno.EROFS):
+            return "io"
+    return "other"

@@ -1,0 +1,199 @@
+"""Opening a store whatever state it was left in, and leaving it so that nothing is left to repair.
+
+After this every file and every delivery is where the last commit left it, except that what a dead instance was working on is
+given back without being charged. A database that cannot be read is put aside, whole, and what can be read of it goes into a
+new one: it never refuses to start, and never tries the same thing twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dropmill.foundation.failpoints import Failpoints
+from dropmill.foundation.files import fsync_directory
+from dropmill.queue.sqlite import deliveries, files, salvage, schema
+from dropmill.queue.sqlite.codec import dump, load
+from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
+
+__all__ = ["CHECK_LIMIT", "GivenBack", "Opened", "give_back", "mark_end", "open_database"]
+
+CHECK_LIMIT = 256 * 1024 * 1024
+"""Databases up to this size are checked after an unclean end before they are used; larger ones would hold up the start."""
+
+
+@dataclass
+class Opened:
+    """An open, recovered database."""
+
+    connection: sqlite3.Connection
+    notices: list[Notice] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """What was being worked on and now waits again."""
+
+    deliveries: int
+    files: int
+
+
+def open_database(
+    path: Path, shared: Shared, now: float, failpoints: Failpoints, *, damaged: BaseException | None = None
+) -> Opened:
+    """Open `path`, made or repaired as needed, and take over what is in it; `damaged` says that it is known to be.
+
+    Raises:
+        SchemaTooNew: a newer dropmill wrote it.
+        OSError, sqlite3.Error: the disk refuses.
+    """
+    notices: list[Notice] = []
+    try:
+        if damaged is not None:
+            raise salvage.Damaged(str(damaged))
+        connection, clean = _connect(path)
+    except sqlite3.DatabaseError as error:
+        if not salvage.is_damage(error):
+            raise
+        connection, clean = _replace(path, error, now, failpoints, notices), False
+    try:
+        _take_over(connection, shared, now, clean, notices)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if not salvage.is_damage(error):
+            raise
+        connection = _replace(path, error, now, failpoints, notices)
+        _take_over(connection, shared, now, False, notices)
+    return Opened(connection, notices)
+
+
+def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A connection to a database of the current schema, and whether it was left clean."""
+    connection = schema.connect(path)
+    try:
+        if schema.check_version(connection, path) == 0:
+            schema.create(connection)
+            fsync_directory(path.parent)
+            return connection, True
+        clean = _meta(connection, "clean") == 1
+        if not clean and path.stat().st_size <= CHECK_LIMIT:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise salvage.Damaged(verdict)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, clean
+
+
+def _replace(
+    path: Path, error: BaseException, now: float, failpoints: Failpoints, notices: list[Notice]
+) -> sqlite3.Connection:
+    aside = salvage.put_aside(path, now)
+    failpoints.hit("queue.salvage.aside")
+    connection = schema.connect(path)
+    schema.create(connection)
+    saved = salvage.copy_readable(aside, connection)
+    failpoints.hit("queue.salvage.copied")
+    notices.append(
+        (
+            "queue.damaged",
+            "queue",
+            {"error": str(error), "quarantine": str(aside), "saved": saved.rows, "lost": saved.lost},
+        )
+    )
+    return connection
+
+
+def _take_over(connection: sqlite3.Connection, shared: Shared, now: float, clean: bool, notices: list[Notice]) -> None:
+    shared.ledger.load(connection)
+    tx = Transaction(connection, shared, now)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not clean:
+            shared.ledger.recount(connection)
+        given = give_back(tx, "the agent ended without stopping")
+        _mind_the_clock(tx)
+        if not clean:
+            notices.append(("queue.recovered", "queue", {"deliveries": given.deliveries, "files": given.files}))
+        for name, subject, data in notices:
+            tx.event(subject, name, data)
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', 0)")
+        tx.prepare()
+        connection.execute("COMMIT")
+        tx.committed()
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        tx.rolled_back()
+        raise
+    numbers = load(_meta(connection, "next")) or {}
+    for name, table, column in (
+        ("next_file", "file", "no"),
+        ("next_report", "report", "no"),
+        ("next_delivery", "delivery", "id"),
+    ):
+        (highest,) = connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()  # noqa: S608
+        setattr(shared, name, max(highest + 1, numbers.get(name, 1), getattr(shared, name)))
+    shared.lanes = dict(connection.execute("SELECT name, max_attempts FROM lane"))
+    shared.due = {}
+    for lane in shared.ledger.lanes():
+        (due,) = connection.execute(
+            "SELECT min(next_at) FROM delivery WHERE lane = ? AND state = 'delayed'", (lane,)
+        ).fetchone()
+        if due is not None:
+            shared.due[lane] = due
+    segments = connection.execute(
+        "SELECT segment, count(*), max(place + size) FROM report WHERE segment IS NOT NULL GROUP BY segment"
+    ).fetchall()
+    names = frozenset(row[0] for row in connection.execute("SELECT place FROM report WHERE tier = 'file'"))
+    shared.payloads.open(segments, names)
+
+
+def _mind_the_clock(tx: Transaction) -> None:
+    """The clock was set back while nobody looked: nothing waits longer than it was told to."""
+    for lane in tx.ledger.lanes():
+        tx.execute(
+            "UPDATE delivery SET next_at = ?1 + (next_at - updated_at), updated_at = ?1 WHERE lane = ?2"
+            " AND state = 'delayed' AND updated_at > ?1 + 5",
+            (tx.now, lane),
+        )
+    tx.execute(
+        "UPDATE file SET not_before = ?1 + (not_before - updated_at), updated_at = ?1 WHERE state = 'claimed'"
+        " AND confirmed = 1 AND not_before > ?1 AND updated_at > ?1 + 5",
+        (tx.now,),
+    )
+
+
+def give_back(tx: Transaction, reason: str) -> GivenBack:
+    """leased -> ready and converting -> claimed, nothing charged."""
+    leases = sum(deliveries.release_lane(tx, lane, reason) for lane in tx.ledger.lanes())
+    return GivenBack(leases, files.release_converting(tx, reason))
+
+
+def mark_end(connection: sqlite3.Connection, shared: Shared, now: float, *, clean: bool) -> GivenBack:
+    """Give back what is held, in its own transaction, and mark whether anything is left to repair."""
+    connection.execute("PRAGMA synchronous = FULL")
+    tx = Transaction(connection, shared, now)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        given = give_back(tx, "shutdown")
+        numbers = {name: getattr(shared, name) for name in ("next_file", "next_report", "next_delivery")}
+        tx.execute("INSERT OR REPLACE INTO meta VALUES ('next', ?)", (dump(numbers),))
+        tx.execute("INSERT OR REPLACE INTO meta VALUES ('clean', ?)", (int(clean),))
+        tx.prepare()
+        connection.execute("COMMIT")
+        tx.committed()
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        tx.rolled_back()
+        raise
+    return given
+
+
+def _meta(connection: sqlite3.Connection, key: str) -> Any:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0]
