@@ -136,13 +136,18 @@ def convert(
 
     Raises:
         BadInput, RetryLater, NotMine: As the converter raised them; NotMine also where `sniff` answers None.
-        jsonschema.ValidationError: The options are not valid.
+        ValueError: The options are not valid; every error with its path.
         InvalidReport: A report breaks its schema, with the path of what is wrong.
         AssertionError: The converter broke the contract: yielded no report or no `Report`, or raised NotMine too late.
     """
     spec = find_spec(converter) if isinstance(converter, str) else converter
     settled = with_defaults(spec.options_schema, options or {})
-    jsonschema.Draft202012Validator(spec.options_schema).validate(settled)
+    wrong = [
+        f"{error.json_path.replace('$', 'options', 1)}: {error.message}"
+        for error in jsonschema.Draft202012Validator(spec.options_schema).iter_errors(settled)
+    ]
+    if wrong:
+        raise ValueError(f"{spec.id}: " + "; ".join(wrong))
     instance = _make(spec, settled)
     source, context = FileSource.of(path, name), RecordingContext()
     match = _sniff(instance, source)
