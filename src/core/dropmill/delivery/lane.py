@@ -175,6 +175,8 @@ class Lane:
                 await books.start(self._relay_queue())
                 await books.start(self._relay_stop(heart))
                 await self._store.set_lane(self.name, max_attempts=self._settings.retries + 1)
+                if not self._ledger.leased:
+                    await self._store.release_lane(self.name, reason="the lane was restarted")
                 try:
                     # More places than sends: one that has just ended is given free a moment after its successor may start.
                     async with Crew(f"lane {self.name}", 2 * self._width + 2) as sends:

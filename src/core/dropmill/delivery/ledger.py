@@ -62,10 +62,8 @@ class Ledger:
         self.keeping = False
         """Whether `keep` runs; if it does not, nothing gets settled."""
         self._claiming = False
-        self._stirs = 0
-        """Counts what we gave back ourselves."""
-        self._empty_at: tuple[int, int] | None = None
-        """The topic's count and our stirs when the queue last had nothing more; other counts mean that there may be more."""
+        self._empty_at: int | None = None
+        """The topic's count when the queue last had nothing more; another count means that there may be more."""
         self._next_at: float | None = None
         self._not_before = 0.0
         self.trouble = ""
@@ -96,7 +94,7 @@ class Ledger:
         """Whether the queue may have something for us, as far as is known without asking it."""
         if self._claiming or self._clock.monotonic() < self._not_before:
             return False
-        if self._marks() != self._empty_at:
+        if self._store.wakeups.count(self._topic) != self._empty_at:
             return True
         return self._next_at is not None and self._next_at <= self._clock.time()
 
@@ -169,7 +167,7 @@ class Ledger:
 
     async def claim(self, limit: int, *, ordered: bool) -> None:
         """Lease up to `limit` items into the buffer."""
-        marks = self._marks()
+        seen = self._store.wakeups.count(self._topic)
         try:
             claimed = await self._store.claim(self._lane, limit, ordered=ordered)
         except QueueError as error:
@@ -183,7 +181,7 @@ class Ledger:
                 self._buffer.append(lease)
             self._next_at = claimed.next_at
             if len(claimed.leases) < limit:
-                self._empty_at = marks
+                self._empty_at = seen
                 # A due item that the queue does not hand out (clocks apart by a hair) must not make us ask in a circle.
                 if claimed.next_at is not None and claimed.next_at <= self._clock.time():
                     self._not_before = self._clock.monotonic() + 0.05
@@ -266,8 +264,6 @@ class Ledger:
         key = (verdict.lease.id, verdict.lease.fence)
         self._held.pop(key, None)
         del left[key]
-        if not isinstance(verdict, Sent):
-            self._stirs += 1  # it will be due again, perhaps earlier than what is known
         self._settled(verdict, counted)
 
     async def _record_events(self) -> None:
@@ -276,9 +272,6 @@ class Ledger:
             await self._store.record_event(self._lane, name, data)
             if self._events and self._events[0] == (name, data):
                 self._events.popleft()
-
-    def _marks(self) -> tuple[int, int]:
-        return self._store.wakeups.count(self._topic), self._stirs
 
     def _suffer(self, error: QueueError) -> None:
         self.trouble = str(error)

@@ -131,8 +131,8 @@ OPTIONS: Mapping[str, Any] = {
             "enum": ["refuse", "same_host", "any"],
             "default": "refuse",
             "description": "What to do when the server answers with another address. `refuse`: wait, and say so. `same_host`: "
-            "follow with the same method and body where the host stays (from http to https too, never back). `any`: also elsewhere, "
-            "without secrets, further headers and client certificate.",
+            "follow with the same method and body where the host stays (from http to https too, never back). `any`: also "
+            "elsewhere, without secrets, further headers and client certificate.",
         },
         "connect_timeout": _seconds(10.0, "Seconds for name resolution, connecting and TLS."),
         "read_timeout": _seconds(30.0, "Seconds without a byte of the answer."),
