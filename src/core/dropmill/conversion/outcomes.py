@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Ambiguous", "Converted", "Fault", "NoConverter", "NotReady", "Outcome", "Refused", "StagedReport"]
+__all__ = ["Ambiguous", "Converted", "Fault", "NoConverter", "NotReady", "Outcome", "Refused", "StagedReport", "Waiting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,10 @@ class Refused:
 class Fault:
     """The plugin's fault. The file is tried once more, then parked as poison."""
 
+    plugin: str
+    """Entry-point name."""
+    code: str
+    """`DM-V010` to `DM-V016`, by kind."""
     kind: Literal["error", "timeout", "crash", "oom", "limit", "protocol", "cancelled"]
     message: str
     converter: str
@@ -87,4 +91,13 @@ class Ambiguous:
     candidates: Sequence[str]
 
 
-Outcome = Converted | Refused | Fault | NotReady | NoConverter | Ambiguous
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """The converter that the file is for cannot be asked now: it is not loaded, or its plugin's breaker is open."""
+
+    plugin: str
+    """Its plugin, or the converter's id where no loaded plugin offers it."""
+    reason: str
+
+
+Outcome = Converted | Refused | Fault | NotReady | NoConverter | Ambiguous | Waiting
