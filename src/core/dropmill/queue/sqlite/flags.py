@@ -21,8 +21,8 @@ def all_flags(tx: Transaction) -> Mapping[str, Mapping[str, Any]]:
 def set_flag(tx: Transaction, name: str, value: Mapping[str, Any] | None) -> None:
     """Set or (None) take back a flag."""
     if value is None:
-        tx.execute("DELETE FROM flag WHERE name = ?", (name,))
-        tx.event(name, "flag.cleared", {})
+        if tx.execute("DELETE FROM flag WHERE name = ?", (name,)).rowcount:
+            tx.event(name, "flag.cleared", {})
     else:
         tx.execute("INSERT OR REPLACE INTO flag VALUES (?, ?, ?)", (name, dump(value), tx.now))
         tx.event(name, "flag.set", value)
