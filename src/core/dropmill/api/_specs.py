@@ -46,7 +46,12 @@ class ConverterSpec:
     """`"package.module:Class"`, imported in the worker process alone."""
     accepts: Accepts
     options_schema: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
-    """JSON Schema 2020-12 of an object with `additionalProperties: false` and a description for every option."""
+    """JSON Schema 2020-12 of an object with `additionalProperties: false` and a description for every option.
+
+    Beyond the standard: `"writeOnly": true` marks a text as a secret, which the admin gives as `{ env = "NAME" }` or
+    `{ file = "path" }`; `"x-path": true` marks a path, which the core keeps out of watched folders; `"x-unit": "seconds"` or
+    `"bytes"` lets a number be written as `"5 min"` or `"10 GB"` too; `"x-hint"` says in words what a pattern asks for.
+    """
     atomic: bool = True
     """All reports of a file are published together, or none."""
     timeout: float = 60.0

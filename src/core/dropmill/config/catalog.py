@@ -8,10 +8,11 @@ from typing import Literal, Protocol, TypeVar
 from dropmill.api import ConverterSpec, PolicySpec, TransportSpec
 from dropmill.foundation.errors import Problem
 
-__all__ = ["KINDS", "Catalog", "Kind", "Offered", "offers"]
+__all__ = ["KINDS", "PLURALS", "Catalog", "Kind", "Offered", "offers"]
 
 Kind = Literal["converter", "transport", "policy"]
 KINDS: tuple[Kind, ...] = ("converter", "transport", "policy")
+PLURALS: Mapping[Kind, str] = {"converter": "converters", "transport": "transports", "policy": "policies"}
 
 SpecT_co = TypeVar("SpecT_co", bound=ConverterSpec | TransportSpec | PolicySpec, covariant=True)
 

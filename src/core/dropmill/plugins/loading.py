@@ -41,6 +41,7 @@ class Pin(Protocol):
 
 
 _LIMITS = Limits()
+_MOST_FLAWS = 5
 
 
 def load(pins: Sequence[Pin], *, limits: Limits = _LIMITS, discovery: Discovery | None = None) -> Registry:
@@ -176,6 +177,8 @@ def _take_in(entry: Discovered) -> _Adoption:
 
 
 def _bad_record(entry: Discovered, hook: str, record: object, flaws: Sequence[str]) -> Problem:
+    if len(flaws) > _MOST_FLAWS:
+        flaws = [*flaws[:_MOST_FLAWS], f"and {len(flaws) - _MOST_FLAWS} more"]
     name = getattr(record, "id", None)
     which = f" {name!r}" if isinstance(name, str) else ""
     return Problem(

@@ -180,9 +180,9 @@ def _walk(schema: Any, where: str, depth: int) -> Iterator[str]:
     if "x-unit" in schema and schema["x-unit"] not in _UNITS:
         yield f"{where} says x-unit = {schema['x-unit']!r}; {' or '.join(_UNITS)} is expected"
     for name, option in schema.get("properties", {}).items():
-        if not _OPTION.fullmatch(name):
+        if depth == 0 and not _OPTION.fullmatch(name):
             yield f"{where} has an option named {name!r}; letters, digits, - and _ are allowed, a letter first"
-        if not (isinstance(option, dict) and (str(option.get("description", "")).strip() or "$ref" in option)):
+        if isinstance(option, dict) and not {"description", "const", "$ref"} & set(option):
             yield f"{where}: option {name} has no description"
     for keyword, value in schema.items():
         yield from _parts(keyword, value, where, depth)
