@@ -20,6 +20,7 @@ from dropmill.control import sockets
 __all__ = ["Client", "NoAgent"]
 
 _CONNECT = 5.0
+_ALIVE = 5.0
 _ANSWER = 75.0
 """The agent itself gives up on a request after 60 s, and says so."""
 
@@ -47,6 +48,19 @@ class Client:
         self.path = path
         self._connect = connect
         self._answer = answer
+
+    def answers(self) -> bool:
+        """Whether an agent listens; one that does must then answer within `_ALIVE` seconds.
+
+        Raises:
+            Unreachable: it does not, or is no agent.
+            NotPermitted: the socket is somebody else's.
+        """
+        try:
+            Client(self.path, connect=self._connect, answer=_ALIVE).get("/livez")
+        except NoAgent:
+            return False
+        return True
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The JSON of an answer; `query` may hold lists, and None for what is not asked.

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
-
-from dropmill.foundation.clock import utc_iso
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Column", "Output", "age", "iso", "moment", "seconds", "size"]
+__all__ = ["Column", "Output", "local", "seconds", "size"]
 
 _STYLES = {
     "sent": "green",
@@ -57,9 +55,8 @@ class Column:
 class Output:
     """Standard output in one of three modes, chosen once."""
 
-    def __init__(self, *, as_json: bool, stream: TextIO | None = None, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, as_json: bool, stream: TextIO | None = None) -> None:
         self.as_json = as_json
-        self.now = now
         self._stream = stream if stream is not None else sys.stdout
         if hasattr(self._stream, "reconfigure"):  # names may hold bytes that are no text
             self._stream.reconfigure(errors="surrogateescape")
@@ -159,14 +156,9 @@ class Output:
         self._stream.flush()
 
 
-def moment(value: float) -> str:
-    """Local time for people."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
-
-
-def iso(value: float) -> str:
-    """UTC for pipes."""
-    return utc_iso(value)
+def local(value: str) -> str:
+    """A time of the API's for people: the local one."""
+    return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def seconds(value: float) -> str:
@@ -176,11 +168,6 @@ def seconds(value: float) -> str:
     if value < 7200:
         return f"{value / 60:.0f} min"
     return f"{value / 3600:.1f} h" if value < 172_800 else f"{value / 86_400:.1f} d"
-
-
-def age(value: float, now: float) -> str:
-    """How long ago."""
-    return seconds(max(0.0, now - value))
 
 
 def size(value: float) -> str:

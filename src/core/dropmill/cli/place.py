@@ -6,12 +6,11 @@ two keys only. Whatever needs more loads the whole configuration through `dropmi
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dropmill.config.problems import ConfigError, ConfigProblem
+from dropmill.config.document import Document, read
+from dropmill.config.problems import ConfigError
 
 __all__ = ["Place", "locate"]
 
@@ -31,33 +30,18 @@ def locate(config: Path) -> Place:
     Raises:
         ConfigError: the file is missing, is not TOML, or has something else in the place of the two keys.
     """
-    config = config.absolute()
-    try:
-        table = tomllib.loads(config.read_text("utf-8"))
-    except FileNotFoundError:
-        raise _error(
-            config,
-            "there is no configuration file",
-            "name one with --config or DROPMILL_CONFIG, or make one with `dropmill init`",
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _error(config, f"it is not TOML: {error}", "correct it, then `dropmill config check`") from None
-    except OSError as error:
-        raise _error(config, f"it cannot be read: {error.strerror}", "check the path and its permissions") from None
-    state = config.parent / (_text(table, "agent", "state", config) or "state")
-    socket = _text(table, "control", "socket", config)
-    return Place(config=config, state=state, socket=config.parent / socket if socket else state / "agent.sock")
+    document = read(config)
+    state = document.base / (_path(document, "agent", "state") or "state")
+    socket = _path(document, "control", "socket")
+    return Place(config=document.path, state=state, socket=document.base / socket if socket else state / "agent.sock")
 
 
-def _text(table: dict[str, Any], section: str, key: str, config: Path) -> Path | None:
-    part = table.get(section, {})
-    value = part.get(key) if isinstance(part, dict) else part
+def _path(document: Document, section: str, key: str) -> str | None:
+    table = document.data.get(section, {})
+    value = table.get(key) if isinstance(table, dict) else table
     if value is None:
         return None
     if not isinstance(value, str) or not value:
-        raise _error(config, f"{section}.{key} is not a path", "write it as text", f"{section}.{key}")
-    return Path(value).expanduser()
-
-
-def _error(config: Path, what: str, todo: str, key: str = "") -> ConfigError:
-    return ConfigError(config, [ConfigProblem(code="DM-C001", what=what, where=str(config), todo=todo, key=key)])
+        problem = document.problem((section, key), "DM-C011", "must be a path", "write it as text")
+        raise ConfigError(document.path, [problem])
+    return value

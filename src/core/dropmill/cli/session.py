@@ -33,20 +33,29 @@ class Session:
         """
         return locate(self.config)
 
+    def more(self, cursor: str | None) -> None:
+        """Tell on stderr that a list goes on."""
+        if cursor is not None and not self.output.as_json:
+            click.echo(f"there are more: --after {cursor}, or --limit 0 for all", err=True)
+
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="DROPMILL_CONFIG",
+    default="dropmill.toml",
+    show_default=True,
+    metavar="FILE",
+    help="The configuration (or DROPMILL_CONFIG).",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; errors too.")
+
 
 def with_session(function: F) -> F:
     """Give a command `--config` and `--json`, and a `Session` as its first argument."""
 
-    @click.option(
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="DROPMILL_CONFIG",
-        default="dropmill.toml",
-        show_default=True,
-        metavar="FILE",
-        help="The configuration (or DROPMILL_CONFIG).",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON; errors too.")
+    @_CONFIG
+    @_JSON
     @functools.wraps(function)
     def command(config: Path, as_json: bool, **rest: Any) -> Any:
         return function(Session(config, as_json=as_json), **rest)
