@@ -3,8 +3,8 @@
 It sends nothing and knows nothing of the queue; it turns an ending into verdicts where the ending left that open.
 
 A destination that is away must not cost attempts, so such sends are given back. But an item that by itself makes the destination
-refuse (a forbidden path, say) would then hold up all others for ever: one that brings the lane down again after others got through
-is charged like any failed item.
+refuse (a forbidden path, say) would then hold up all others for ever: one that brings the lane down again after others got
+through is charged like any failed item.
 """
 
 from __future__ import annotations
