@@ -100,15 +100,22 @@ def judge(value: Value, limits: Mapping[str, Any] | None) -> str:
         return "unknown"
     comparator, expected = limits["comparator"], limits.get("expected")
     if comparator in ("EQ", "NE", "CASE_EQ"):
-        if isinstance(value, dict) or isinstance(expected, dict) or value is None:
-            return "unknown"
-        return "passed" if (value == expected) is (comparator != "NE") else "failed"
+        return _equal(value, expected, comparator)
     if isinstance(value, dict):
         return "failed" if value["nonFinite"] == "NaN" else "unknown"
     low, high = limits.get("low"), limits.get("high")
     if not _number(value) or (low is not None and not _number(low)) or (high is not None and not _number(high)):
         return "unknown"
     return "passed" if _within(value, comparator, low, high) else "failed"
+
+
+def _equal(value: Value, expected: Value, comparator: str) -> str:
+    if isinstance(value, dict) or isinstance(expected, dict) or value is None:
+        return "unknown"
+    same = value == expected
+    if comparator == "CASE_EQ" and isinstance(value, str) and isinstance(expected, str):
+        same = value.casefold() == expected.casefold()
+    return "passed" if same is (comparator != "NE") else "failed"
 
 
 def _number(value: object) -> TypeGuard[float]:
