@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["config", "read"]
 
 
-@click.group(short_help="Check and show the configuration.")
+@click.group()
 def config() -> None:
     """Check the configuration, show what it comes to, print its schema."""
 

@@ -30,7 +30,7 @@ COLUMNS = (
 )
 
 
-@click.command(short_help="List deliveries and where they stand.")
+@click.command()
 @filter_options(DELIVERY_PARAMETERS)
 @page_options
 @with_session

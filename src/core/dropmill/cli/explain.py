@@ -19,7 +19,7 @@ __all__ = ["explain"]
 _ID = re.compile(r"[0-9a-hjkmnp-tv-z]{16}")
 
 
-@click.command(short_help="Tell where a file is, what happened to it and why.")
+@click.command()
 @click.argument("file", metavar="FILE")
 @with_session
 def explain(session: Session, file: str) -> int:

@@ -29,7 +29,7 @@ COLUMNS = (
 )
 
 
-@click.command(short_help="List files and where they stand.")
+@click.command()
 @filter_options(FILE_PARAMETERS)
 @page_options
 @with_session

@@ -13,7 +13,7 @@ from dropmill.cli.session import Session, with_session
 __all__ = ["init"]
 
 
-@click.command(short_help="Make a sample configuration and its folders.")
+@click.command()
 @click.argument("directory", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
 @with_session
 def init(session: Session, directory: Path) -> None:

@@ -10,7 +10,7 @@ from dropmill.cli.session import Session, with_session
 __all__ = ["pause", "resume"]
 
 
-@click.command(short_help="Hold a folder, a destination or a plugin.")
+@click.command()
 @click.argument("kind", type=click.Choice(["folder", "destination", "plugin"]))
 @click.argument("name")
 @with_session
@@ -19,7 +19,7 @@ def pause(session: Session, kind: str, name: str) -> None:
     _ask(session, "pause", kind, name)
 
 
-@click.command(short_help="Let go on what was paused, quarantined or given up.")
+@click.command()
 @click.argument("kind", type=click.Choice(["folder", "destination", "plugin", "task"]))
 @click.argument("name")
 @with_session

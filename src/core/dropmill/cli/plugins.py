@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["plugins"]
 
 
-@click.group(short_help="List, show and check plugins.")
+@click.group()
 def plugins() -> None:
     """List, show and check plugins."""
 

@@ -23,7 +23,7 @@ _FILES_ONLY = {"reason", "name", "converter"}
 _DELIVERIES_ONLY = {"destination", "file"}
 
 
-@click.command(short_help="Try failed files and dead deliveries again.")
+@click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @filter_options(_BOTH, but=["converter"])
 @click.option("--all", "everything", is_flag=True, help="All failed and parked files and all dead deliveries.")
@@ -72,7 +72,7 @@ def retry(
     _tell(session, {what: done.get(what) for what in ("files", "deliveries")}, "tried again", dry_run=dry_run)
 
 
-@click.command(short_help="Give dead deliveries up for good.")
+@click.command()
 @click.argument("ids", nargs=-1, type=click.IntRange(0), metavar="[ID]...")
 @filter_options(DELIVERY_PARAMETERS, but=["state"])
 @click.option("--all", "everything", is_flag=True, help="All dead deliveries.")

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "cli", "execute"]
 
 COMMANDS = {
-    "init": "init:init",
-    "run": "run:run",
-    "try": "trial:trial",
-    "submit": "submit:submit",
-    "status": "status:status",
-    "files": "files:files",
-    "deliveries": "deliveries:deliveries",
-    "explain": "explain:explain",
-    "retry": "retry:retry",
-    "drop": "retry:drop",
-    "pause": "pause:pause",
-    "resume": "pause:resume",
-    "plugins": "plugins:plugins",
-    "config": "config:config",
+    "init": ("init:init", "Make a sample configuration and its folders."),
+    "run": ("run:run", "Run the agent in the foreground."),
+    "try": ("trial:trial", "Convert a file and print its reports, nothing else."),
+    "submit": ("submit:submit", "Hand files to the queue."),
+    "status": ("status:status", "Tell how the agent is and what is in the queue."),
+    "files": ("files:files", "List files and where they stand."),
+    "deliveries": ("deliveries:deliveries", "List deliveries and where they stand."),
+    "explain": ("explain:explain", "Tell where a file is, what happened to it and why."),
+    "retry": ("retry:retry", "Try failed files and dead deliveries again."),
+    "drop": ("retry:drop", "Give dead deliveries up for good."),
+    "pause": ("pause:pause", "Hold a folder, a destination or a plugin."),
+    "resume": ("pause:resume", "Let go on what was paused, quarantined or given up."),
+    "plugins": ("plugins:plugins", "List, show and check plugins."),
+    "config": ("config:config", "Check and show the configuration."),
 }
-"""In the order in which help lists them: `module:attribute`, below this package."""
+"""In the order in which help lists them: `module:attribute` below this package, and what it does."""
 
 
 class _Lazy(click.Group):
@@ -49,9 +49,13 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         found: click.Command = getattr(import_module(f"dropmill.cli.{module}"), attribute)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:

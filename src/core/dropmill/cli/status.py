@@ -18,7 +18,7 @@ _DELIVERY_STATES = ("ready", "leased", "delayed", "sent", "dead")
 _COLUMNS = (Column("destination", "destination"), *(Column(state, state, right=True) for state in _DELIVERY_STATES))
 
 
-@click.command(short_help="Tell how the agent is and what is in the queue.")
+@click.command()
 @with_session
 def status(session: Session) -> None:
     """Tell how the agent is and what is in the queue.

@@ -25,7 +25,7 @@ _MOST = 200
 _ENDS = ("finished", "failed", "parked")
 
 
-@click.command(short_help="Hand files to the queue.")
+@click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--folder", metavar="NAME", help="The folder whose converters and destinations apply.")
 @click.option("--wait", is_flag=True, help="Wait until each file is finished, failed or parked.")
