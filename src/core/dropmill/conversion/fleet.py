@@ -99,6 +99,11 @@ class Fleet:
         """Calls that no worker has."""
         return sum(len(queue) for queue in self._pending.values())
 
+    @property
+    def busy(self) -> bool:
+        """Whether any call is pending or under way."""
+        return bool(self._pending) or any(worker.calls for worker in self._workers.values())
+
     def warm_up(self) -> None:
         """Have the spare ready before the first call comes."""
         self._want_spare()
@@ -113,6 +118,7 @@ class Fleet:
 
     def cancel(self, ticket: Ticket) -> None:
         """Nobody waits for this call any more: leave it out, or have it ended within a second."""
+        ticket.future.cancel()
         queue = self._pending.get(ticket.group)
         if queue is not None and ticket in queue:
             queue.remove(ticket)

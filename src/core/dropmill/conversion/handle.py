@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from dropmill.conversion.inputs import close_all
 from dropmill.conversion.launch import Launched
 from dropmill.conversion.ticket import Answer, Death, Ticket
 from dropmill.conversion.worker.frames import Decoder, Kind, ProtocolError, clean, pack
@@ -88,7 +89,6 @@ class WorkerHandle:
         self._keys: set[str] = set()
         self._next = 1
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
-        self._writing = False
         self._output = bytearray()
         self._output_room = _OUTPUT_BURST
         self._output_paused = False
@@ -204,35 +204,38 @@ class WorkerHandle:
     # --- the channel ---------------------------------------------------------------------------------------------------
 
     def _put(self, data: bytes, descriptors: Sequence[int]) -> None:
+        """Send a frame, now or when the worker has read enough of what was sent before."""
         if self.dying:
             return
-        self._outgoing.append((data, descriptors))
-        if not self._writing:
-            self._write()
+        if not self._outgoing and (sent := self._try_to_send(data, descriptors)):
+            data, descriptors = data[sent:], ()
+        if data:
+            # Own copies: the caller may close its descriptors before these go out.
+            self._outgoing.append((data, [os.dup(descriptor) for descriptor in descriptors]))
+            self._loop.add_writer(self._launched.channel.fileno(), self._write)
 
     def _write(self) -> None:
-        channel = self._launched.channel
+        while self._outgoing:
+            data, descriptors = self._outgoing[0]
+            sent = self._try_to_send(data, descriptors)
+            if not sent:
+                return
+            close_all(descriptors)
+            if sent < len(data):
+                self._outgoing[0] = (data[sent:], ())
+            else:
+                self._outgoing.popleft()
+        self._loop.remove_writer(self._launched.channel.fileno())
+
+    def _try_to_send(self, data: bytes, descriptors: Sequence[int]) -> int:
+        """Bytes that were taken; the descriptors go with the first of them."""
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
-            while self._outgoing:
-                data, descriptors = self._outgoing[0]
-                ancillary = (
-                    [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-                )
-                sent = channel.sendmsg([data], ancillary)
-                if sent < len(data):
-                    self._outgoing[0] = (data[sent:], ())
-                else:
-                    self._outgoing.popleft()
+            return self._launched.channel.sendmsg([data], ancillary)
         except BlockingIOError:
-            if not self._writing:
-                self._writing = True
-                self._loop.add_writer(channel.fileno(), self._write)
-            return
+            return 0
         except OSError:
-            self._outgoing.clear()  # it has hung up; the reader or the pidfd says so in a moment
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(channel.fileno())
+            return len(data)  # it has hung up; the reader or the pidfd says so in a moment
 
     def _receive(self) -> None:
         if self._gone:
@@ -399,6 +402,8 @@ class WorkerHandle:
         self._loop.remove_reader(launched.output)
         self._loop.remove_reader(launched.pidfd)
         launched.channel.close()
+        for _, descriptors in self._outgoing:
+            close_all(descriptors)
         for descriptor in (launched.output, launched.pidfd, launched.memory, self._statm):
             os.close(descriptor)
         self.page.release()

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Ambiguous", "Converted", "Fault", "NoConverter", "NotReady", "Outcome", "Refused", "StagedReport", "Waiting"]
+__all__ = [
+    "Ambiguous",
+    "Converted",
+    "Fault",
+    "NoConverter",
+    "NotReady",
+    "Outcome",
+    "Refused",
+    "StagedReport",
+    "Waiting",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +80,14 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class NotReady:
-    """`RetryLater`, or `is_complete` said no."""
+    """`RetryLater`, or something that is neither the file's fault nor a plugin's."""
 
     reason: str
     after: float
-    converter: str
+    """Seconds."""
+    converter: str | None = None
+    code: str | None = None
+    """`DM-V...` where the trouble is the machine's."""
 
 
 @dataclass(frozen=True, kw_only=True)

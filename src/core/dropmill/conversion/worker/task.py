@@ -147,6 +147,7 @@ class _Task:
         self._send = send
         self._key = call.candidates[0].key if call.candidates else ""
         self._considered: dict[str, str] = {}
+        self._failures: dict[int, dict[str, Any]] = {}
         self._source = FileSource(
             name=call.name,
             size=call.size,
@@ -183,13 +184,16 @@ class _Task:
         answer["folder"] = self._made
         if self._considered:
             answer["considered"] = self._considered
+        if self._failures:
+            keys = [candidate.key for candidate in self._call.candidates]
+            answer["failed"] = {keys[index]: fault["message"] for index, fault in self._failures.items()}
         return kind, answer
 
     def _run(self) -> Reply:
         call = self._call
         self._page.beat()  # a call that was cancelled while it waited does not begin
         if call.mode == "sniff":
-            return Kind.OK, {"result": "answers", "answers": [_answer_row(answer) for answer in self._sniff()]}
+            return Kind.OK, {"result": "answers", "answers": self._answers()}
         if call.mode == "complete":
             return Kind.OK, {"result": "complete", "complete": self._complete()}
         order = list(range(len(call.candidates)))
@@ -217,7 +221,6 @@ class _Task:
     # --- sniffing ------------------------------------------------------------------------------------------------------
 
     def _sniff(self) -> list[Answer]:
-        self._failures: dict[int, dict[str, Any]] = {}
         head = None
         answers = []
         for index, candidate in enumerate(self._call.candidates):
@@ -240,6 +243,10 @@ class _Task:
                 self._bench.forget(candidate.key)
                 answers.append(Answer(None, f"failed: {fault['message']}", failed=True, minimum=candidate.minimum))
         return answers
+
+    def _answers(self) -> list[list[Any]]:
+        """Level, reason and failure of each candidate."""
+        return [[answer.level, answer.reason, self._failures.get(index)] for index, answer in enumerate(self._sniff())]
 
     def _note(self, answers: Sequence[Answer]) -> None:
         for candidate, answer in zip(self._call.candidates, answers, strict=True):
@@ -368,10 +375,6 @@ def _answer(match: Any, minimum: Level | None) -> Answer:
     if not isinstance(match, Match):
         raise TypeError(f"sniff answered a {type(match).__name__}, not a Match or None")
     return Answer(Level(match.level), clean(match.reason, 300), minimum=minimum)
-
-
-def _answer_row(answer: Answer) -> list[Any]:
-    return [answer.level, answer.reason, answer.failed]
 
 
 def _fault(error: BaseException) -> dict[str, Any]:
