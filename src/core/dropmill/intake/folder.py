@@ -1,0 +1,423 @@
+"""One folder at work: attaches its root, recovers, then looks and claims, round after round, until the agent stops.
+
+A supervised child runs `run`. Everything that touches the root happens in the folder's own thread; here is only the order of
+things, the folder's state, and what is said of it. A root that is gone, hung or not the one that it was makes the folder
+*offline*: nothing in it counts as deleted, the others go on, and its return brings a recovery and a full scan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+
+from dropmill.config.settings import FolderSettings
+from dropmill.foundation.clock import Clock
+from dropmill.foundation.errors import Problem
+from dropmill.foundation.failpoints import Failpoints
+from dropmill.foundation.ids import IdSource
+from dropmill.intake.claim import Claimer
+from dropmill.intake.errors import FolderOffline
+from dropmill.intake.gate import AdmissionGate
+from dropmill.intake.inbox import Inbox, Outlook
+from dropmill.intake.recovery import Recovered, Recovery
+from dropmill.intake.root import Root
+from dropmill.intake.rounds import Round, Rounds
+from dropmill.intake.status import FolderState, FolderStatus
+from dropmill.intake.thread import RootThread
+from dropmill.intake.watch import Hints
+from dropmill.queue.errors import QueueError
+from dropmill.queue.store import QueueStore
+from dropmill.supervision.spec import Heart
+
+__all__ = ["Folder", "Services"]
+
+_log = structlog.get_logger(__name__)
+
+BEAT = 10.0
+"""Seconds after which a folder without any hint looks whether its root is still the same."""
+HUNG = 15.0
+"""Seconds without progress in a file-system call after which the folder is offline."""
+ABANDON = 2.0
+"""The same while the agent stops: nobody waits for the call any longer."""
+_RETRY = (1.0, 30.0)
+_CLOSED_LOOK = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """What every folder works with."""
+
+    store: QueueStore
+    clock: Clock
+    ids: IdSource
+    failpoints: Failpoints
+    gate: AdmissionGate
+    max_claimed: int
+    group_size: int
+    """Files that one claim may hold open."""
+    instance: str
+    """Of this agent, for the root's lock."""
+
+
+class _Stopping(Exception):
+    """The agent stops and the file system does not answer: its call is left to itself."""
+
+
+@dataclass
+class _Trouble:
+    """Something that makes claiming pause."""
+
+    problem: Problem
+    until: float
+    pause: float
+
+
+class Folder:
+    """A configured folder; `run` is its child's life, everything else answers at once."""
+
+    def __init__(self, settings: FolderSettings, services: Services, *, paused: bool = False) -> None:
+        self.settings = settings
+        self._services = services
+        self._clock = services.clock
+        self._store = services.store
+        self.root = Root(str(settings.path), instance=services.instance, clock=services.clock)
+        self._thread = RootThread(f"intake {settings.name}", services.clock, on_silence=self._silent)
+        self._wakeup = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hints = Hints(self._wake_from_thread)
+        self._inbox: Inbox | None = None
+        self._heart: Heart | None = None
+        self.moving = asyncio.Lock()
+        """Held while files are moved out of work/, and while the folder recovers."""
+        self.attachment = 0
+        """Counts how often the root was attached and recovered."""
+        self._device: int | None = None
+        self._accept = False
+        self._paused = paused
+        self._offline: Problem | None = None
+        self._hung: Problem | None = None
+        self._trouble: _Trouble | None = None
+        self.move_problem: Problem | None = None
+        """Set by whoever moves files out of work/."""
+        self._recovered: list[Problem] = []
+        self._outlook: Outlook | None = None
+        self._stuck: deque[Problem] = deque(maxlen=20)
+        self._claimed = 0
+        self._last_scan: float | None = None
+        self._last_claim: float | None = None
+        self._holding = ""
+        self._ready = False
+        self._shown: tuple[FolderState, str] = (FolderState.STARTING, "")
+        self._since = services.clock.time()
+        self.started = asyncio.Event()
+        """Set once it is known whether the folder works."""
+
+    # --- state ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def available(self) -> bool:
+        """Whether files can be moved in it: it is attached, recovered, and answers."""
+        return self._ready and self._hung is None
+
+    def _current(self) -> tuple[FolderState, Problem | None]:
+        offline = self._hung or self._offline
+        if offline is not None:
+            return FolderState.OFFLINE, offline
+        problem = self._problem()
+        if self._paused:
+            return FolderState.PAUSED, problem
+        if not self._ready:
+            return FolderState.STARTING, None
+        return (FolderState.DEGRADED, problem) if problem is not None else (FolderState.ONLINE, None)
+
+    def _problem(self) -> Problem | None:
+        if self._trouble is not None:
+            return self._trouble.problem
+        if self.move_problem is not None:
+            return self.move_problem
+        if self._outlook is not None and self._outlook.problem is not None:
+            return self._outlook.problem
+        return self._recovered[0] if self._recovered else None
+
+    def status(self) -> FolderStatus:
+        """The folder as it is now."""
+        state, problem = self._current()
+        outlook = self._outlook
+        reason = "paused by an operator" if state is FolderState.PAUSED else problem.what if problem is not None else ""
+        return FolderStatus(
+            name=self.settings.name,
+            path=self.settings.path,
+            state=state,
+            reason=reason,
+            since=self._since,
+            watching=outlook.watching if outlook is not None else "polling",
+            waiting=outlook.waiting if outlook is not None else 0,
+            reasons=outlook.reasons if outlook is not None else {},
+            holding=self._holding,
+            claimed=self._claimed,
+            last_scan=self._last_scan,
+            last_claim=self._last_claim,
+            problem=problem,
+            stuck=tuple(self._stuck),
+        )
+
+    def _note_change(self) -> bool:
+        """Log a change of state; whether there was one."""
+        state, problem = self._current()
+        code = problem.code if problem is not None else ""
+        if (state, code) == self._shown:
+            return False
+        before = self._shown[0]
+        self._shown = (state, code)
+        self._since = self._clock.time()
+        if state is not FolderState.STARTING:
+            self.started.set()
+        words = {"folder": self.settings.name, "before": before.value, "state": state.value}
+        if problem is None:
+            _log.info("a folder changed its state", **words)
+        else:
+            _log.warning("a folder changed its state", **words, code=code, problem=str(problem))
+        return True
+
+    async def _show(self) -> None:
+        """Log and record a change of state."""
+        if self._note_change():
+            state, problem = self._current()
+            with contextlib.suppress(QueueError):  # the log has it
+                await self._store.record_event(
+                    self.settings.name, f"folder.{state.value}", problem.as_dict() if problem is not None else {}
+                )
+
+    # --- steering ------------------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wakeup.set()
+
+    def _wake_from_thread(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is to be woken
+                self._loop.call_soon_threadsafe(self._wakeup.set)
+
+    def pause(self) -> None:
+        """Claim nothing until `resume`; what is claimed goes on."""
+        self._paused = True
+        self.wake()
+
+    def resume(self) -> None:
+        """Lift a pause; take up a root again that was refused because it is on another device."""
+        self._paused = False
+        self._accept = True
+        self._trouble = None
+        self.wake()
+
+    def rescan(self) -> None:
+        """Look at everything now."""
+        self._trouble = None
+        if self._inbox is not None:
+            self._inbox.ask_scan()
+        self.wake()
+
+    def close(self) -> None:
+        """The agent has stopped: let the thread end."""
+        self._thread.close()
+
+    @property
+    def inbox(self) -> Inbox | None:
+        """What waits, while the folder is attached."""
+        return self._inbox
+
+    # --- the child -----------------------------------------------------------------------------------------------------------
+
+    async def run(self, heart: Heart) -> None:
+        """Work until the agent stops."""
+        self._loop = asyncio.get_running_loop()
+        self._heart = heart
+        pause = _RETRY[0]
+        try:
+            while not heart.quiescing:
+                heart.beat()
+                started = self._clock.monotonic()
+                try:
+                    await self._attend(heart)
+                except FolderOffline as error:
+                    self._offline = error.problem
+                except OSError as error:
+                    self._offline = Problem(
+                        code="DM-I001",
+                        what=f"the folder cannot be used: {error.strerror or error}",
+                        where=str(self.settings.path),
+                        todo="see that its file system is mounted and answers",
+                    )
+                except _Stopping:
+                    return
+                await self._detach()
+                await self._show()
+                if self._clock.monotonic() - started > 2 * pause:
+                    pause = _RETRY[0]
+                await self._wait(heart, pause)
+                pause = min(2 * pause, _RETRY[1])
+        except _Stopping:
+            return
+        finally:
+            self._ready = False
+            self._thread.submit(self._let_go)
+
+    async def _attend(self, heart: Heart) -> None:
+        """Attach the root and work in it until it is gone or the agent stops."""
+        self._hints = Hints(self._wake_from_thread)
+        await self._thread.call(self.root.attach)
+        inbox = Inbox(self.settings, self.root, self._hints, clock=self._clock, sign=self._thread.sign)
+        await self._stop_moves(heart)
+        try:
+            self._recovered = (await self._recover()).problems
+        finally:
+            self.moving.release()
+        await self._thread.call(inbox.start)
+        self._inbox = inbox
+        self._device = self.root.device
+        self.attachment += 1
+        self._accept = False
+        self._offline = self._hung = None
+        self._ready = True
+        await self._show()
+        claimer = Claimer(
+            self.settings,
+            self.root,
+            inbox.tracker,
+            ids=self._services.ids,
+            clock=self._clock,
+            failpoints=self._services.failpoints,
+            sign=self._thread.sign,
+        )
+        rounds = Rounds(
+            self.settings,
+            inbox,
+            claimer,
+            self._store,
+            self._thread,
+            clock=self._clock,
+            failpoints=self._services.failpoints,
+        )
+        try:
+            while not heart.quiescing or rounds.pending:
+                turn = await rounds.turn(0 if heart.quiescing else await self._allowance())
+                await self._took(turn)
+                if heart.quiescing and turn.problem is not None:
+                    break  # the next start resolves it
+                await self._wait(heart, self._pause(turn))
+        finally:
+            rounds.abandon()
+
+    def _pause(self, turn: Round) -> float:
+        """Seconds until the next round, if no hint comes."""
+        now = self._clock.monotonic()
+        pause = turn.next_look - now
+        if self._trouble is not None and self._trouble.until > now:
+            pause = min(pause, self._trouble.until - now)
+        if self._holding:
+            pause = min(pause, _CLOSED_LOOK)
+        return pause
+
+    async def _took(self, turn: Round) -> None:
+        """Take over what a round brought."""
+        if self._hung is not None:
+            self._hung = None
+            self.rescan()
+        if turn.problem is not None:
+            pause = min(2 * self._trouble.pause, _RETRY[1]) if self._trouble is not None else _RETRY[0]
+            self._trouble = _Trouble(turn.problem, self._clock.monotonic() + pause, pause)
+        elif turn.claimed:
+            self._trouble = None
+            self._claimed += turn.claimed
+            self._last_claim = self._clock.time()
+        outlook = self._outlook = turn.outlook
+        if outlook.scanned:
+            self._last_scan = self._clock.time()
+        for problem in outlook.reports:
+            self._stuck.append(problem)
+            _log.warning("a file is not taken", folder=self.settings.name, code=problem.code, problem=str(problem))
+            with contextlib.suppress(QueueError):  # the log and the status have it
+                await self._store.record_event(self.settings.name, "folder.file_stuck", problem.as_dict())
+        await self._show()
+
+    async def _stop_moves(self, heart: Heart) -> None:
+        """Take the right to move files; one move that hangs is waited for."""
+        while True:
+            try:
+                async with asyncio.timeout(1.0):
+                    await self.moving.acquire()
+                return
+            except TimeoutError:
+                heart.beat()
+                if heart.quiescing:
+                    raise _Stopping from None
+
+    async def _recover(self) -> Recovered:
+        recovery = Recovery(
+            self.settings,
+            self.root,
+            self._store,
+            self._thread,
+            clock=self._clock,
+            failpoints=self._services.failpoints,
+        )
+        return await recovery.run(known_device=self._device, accept=self._accept)
+
+    async def _detach(self) -> None:
+        self._ready = False
+        await self._thread.call(self._let_go)
+
+    def _let_go(self) -> None:
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            inbox.close()
+        self.root.detach()
+
+    async def _wait(self, heart: Heart, seconds: float) -> None:
+        """Wait for a hint, an order or the time."""
+        heart.beat()
+        if heart.quiescing:
+            return
+        try:
+            async with asyncio.timeout(max(0.0, min(seconds, BEAT))):
+                await self._wakeup.wait()
+        except TimeoutError:
+            pass
+        self._wakeup.clear()
+
+    def _silent(self, seconds: float) -> None:
+        """A call takes long; called every second of it."""
+        heart = self._heart
+        if heart is None:
+            return
+        heart.beat()  # it is the file system that does not answer, and starting anew would not help
+        if heart.quiescing and seconds > ABANDON:
+            raise _Stopping
+        if seconds > HUNG and self._hung is None:
+            self._hung = Problem(
+                code="DM-I004",
+                what=f"the file system has not answered for {seconds:.0f} s",
+                where=str(self.settings.path),
+                todo="see that the share's server is up; the folder goes on by itself once it answers",
+            )
+            self._note_change()
+
+    async def _allowance(self) -> int:
+        """How many files may be claimed now; where none, `holding` says why."""
+        services = self._services
+        self._holding = ""
+        if self._paused or (self._trouble is not None and self._clock.monotonic() < self._trouble.until):
+            return 0
+        if not services.gate.open:
+            self._holding = services.gate.reason or "the queue takes nothing now"
+            return 0
+        room = services.max_claimed - await self._store.claimed_files()
+        if room <= 0:
+            self._holding = f"{services.max_claimed} files are claimed and not converted yet (queue.max_claimed)"
+            return 0
+        return min(services.group_size, room)

@@ -1,0 +1,175 @@
+"""One pass over a root: the candidates that lie there now, with their stamps. It keeps no state and decides nothing.
+
+Ignored files cost nothing but their share of the directory read: a name is judged before anything is asked about the file,
+and our own folders are never entered. Symbolic links are not followed, at any depth: every folder is opened component by
+component below the root's descriptor. Memory is bounded by `limit`, whatever lies in the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from dropmill.intake.names import NameFilter
+from dropmill.intake.settle import Stamp, stamp_of
+
+__all__ = ["Candidate", "Listing", "Order", "list_candidates", "open_beneath", "order_key"]
+
+Order: TypeAlias = Literal["oldest", "newest", "name"]
+Key: TypeAlias = tuple[int, str]
+
+_SIGN_EVERY = 512
+_VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+def order_key(order: Order, path: str, stamp: Stamp) -> Key:
+    """What candidates are sorted by: modification time or name; the path breaks ties."""
+    if order == "oldest":
+        return (stamp[1], path)
+    return (-stamp[1], path) if order == "newest" else (0, path)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Candidate:
+    """A regular file whose name is wanted; sorts by the folder's order."""
+
+    key: Key
+    path: str = field(compare=False)
+    """Relative to the root."""
+    stamp: Stamp = field(compare=False)
+
+
+@dataclass(kw_only=True)
+class Listing:
+    """What a pass found."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    """The first `limit` in order, sorted."""
+    total: int = 0
+    """How many candidates there are."""
+    folders: list[str] = field(default_factory=list)
+    """Relative paths of the folders that were read; the root is the empty one."""
+    unreadable: dict[str, OSError] = field(default_factory=dict)
+    """Folders and files that could not be looked at, at most a hundred."""
+
+    def trouble(self, path: str, error: OSError) -> None:
+        if len(self.unreadable) < 100:
+            self.unreadable[path] = error
+
+
+def open_beneath(root: int, path: str, *, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int:
+    """Open a relative path below a folder's descriptor without ever following a symbolic link.
+
+    Raises:
+        OSError: ELOOP or ENOTDIR where a component is a link, and whatever else open(2) raises.
+    """
+    descriptor = os.dup(root) if not path else -1
+    if not path:
+        os.set_inheritable(descriptor, False)
+        return descriptor
+    parts = path.split("/")
+    current = root
+    try:
+        for part in parts[:-1]:
+            if part in ("", ".", ".."):
+                raise OSError(errno.ELOOP, "not a path below the folder", path)
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+            if current != root:
+                os.close(current)
+            current = inner
+        if parts[-1] in ("", ".", ".."):
+            raise OSError(errno.ELOOP, "not a path below the folder", path)
+        return os.open(parts[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+    finally:
+        if current != root:
+            os.close(current)
+
+
+def list_candidates(
+    root: int,
+    names: NameFilter,
+    *,
+    start: str = "",
+    recursive: bool = False,
+    max_depth: int = 32,
+    order: Order = "oldest",
+    limit: int = 50_000,
+    sign: Callable[[], None] = lambda: None,
+    enter: Callable[[str], None] = lambda _: None,
+) -> Listing:
+    """Read the root (an open descriptor), or the part of it below `start`.
+
+    Args:
+        sign: Called now and then, to show progress.
+        enter: Called with each folder before it is read (watch first, then scan).
+
+    Raises:
+        OSError: the root (or `start`) itself cannot be read.
+    """
+    listing = Listing()
+    waiting = [start]
+    while waiting:
+        folder = waiting.pop()
+        enter(folder)
+        inner = waiting if recursive and _depth(folder) < max_depth else None
+        try:
+            _read(root, folder, names, listing, inner, order, limit, sign)
+        except OSError as error:
+            if folder == start:
+                raise
+            if error.errno not in _VANISHED:
+                listing.trouble(folder, error)
+            continue
+        listing.folders.append(folder)
+    listing.candidates.sort()
+    del listing.candidates[limit:]
+    return listing
+
+
+def _depth(folder: str) -> int:
+    return folder.count("/") + 1 if folder else 0
+
+
+def _read(
+    root: int,
+    folder: str,
+    names: NameFilter,
+    listing: Listing,
+    inner: list[str] | None,
+    order: Order,
+    limit: int,
+    sign: Callable[[], None],
+) -> None:
+    prefix = f"{folder}/" if folder else ""
+    descriptor = open_beneath(root, folder)
+    found = listing.candidates
+    try:
+        with os.scandir(descriptor) as entries:
+            for count, entry in enumerate(entries):
+                if count % _SIGN_EVERY == 0:
+                    sign()
+                name = entry.name
+                path = prefix + name
+                try:
+                    if entry.is_file(follow_symlinks=False):
+                        if not names.takes(name, path):
+                            continue
+                        stamp = stamp_of(entry.stat(follow_symlinks=False))
+                    else:
+                        if inner is not None and entry.is_dir(follow_symlinks=False) and names.enters(name, path):
+                            inner.append(path)
+                        continue
+                except OSError as error:
+                    if error.errno not in _VANISHED:
+                        listing.trouble(path, error)
+                    continue
+                listing.total += 1
+                found.append(Candidate(order_key(order, path, stamp), path, stamp))
+                if len(found) >= 2 * limit:
+                    found.sort()
+                    del found[limit:]
+    finally:
+        os.close(descriptor)
