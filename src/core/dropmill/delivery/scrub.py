@@ -38,7 +38,9 @@ class Scrubber:
         self._secrets = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def text(self, value: str, limit: int = _MAX_TEXT) -> str:
-        """The text without secrets, at most `limit` characters of it."""
+        """The text without secrets, at most `limit` characters of it; what no encoding can carry is escaped."""
+        if not value.isascii():
+            value = value.encode("utf-8", "backslashreplace").decode()
         if self._secrets is not None:
             value = self._secrets.sub(MASK, value)
         value = _LOOKS_SECRET.sub(_mask, value)
@@ -87,11 +89,13 @@ def _texts(value: Any) -> Iterable[str]:
 
 
 def _forms(secret: str) -> Iterable[str]:
-    yield secret
-    yield quote(secret, safe="")
-    yield quote_plus(secret)
+    data = secret.encode("utf-8", "replace")
+    yield data.decode()
+    yield quote(data)
+    yield quote(data, safe="")
+    yield quote_plus(data)
     yield repr(secret)[1:-1]
-    encoded = base64.b64encode(secret.encode("utf-8", "surrogateescape")).decode()
+    encoded = base64.b64encode(data).decode()
     yield encoded
     yield encoded.rstrip("=")
 
