@@ -24,7 +24,7 @@ __all__ = ["beneath", "sight"]
 
 
 def beneath(root: Path, path: Path) -> str | None:
-    """The path relative to the root, both resolved component by component (the file's own name is not followed); None: outside."""
+    """The path relative to the root, both resolved by components (the last one is not followed); None: it lies outside."""
     resolved = os.path.join(os.path.realpath(path.parent), path.name)
     base = os.path.realpath(root)
     if os.path.commonpath([base, resolved]) != base or resolved == base:

@@ -21,7 +21,7 @@ from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.ids import IdSource
 from dropmill.intake.claim import Claimer
 from dropmill.intake.errors import FolderOffline
-from dropmill.intake.gate import AdmissionGate
+from dropmill.intake.gate import IntakeGate
 from dropmill.intake.inbox import Inbox, Outlook
 from dropmill.intake.recovery import Recovered, Recovery
 from dropmill.intake.root import Root
@@ -55,7 +55,7 @@ class Services:
     clock: Clock
     ids: IdSource
     failpoints: Failpoints
-    gate: AdmissionGate
+    gate: IntakeGate
     max_claimed: int
     group_size: int
     """Files that one claim may hold open."""
@@ -79,7 +79,7 @@ class _Trouble:
 class Folder:
     """A configured folder; `run` is its child's life, everything else answers at once."""
 
-    def __init__(self, settings: FolderSettings, services: Services, *, paused: bool = False) -> None:
+    def __init__(self, settings: FolderSettings, services: Services) -> None:
         self.settings = settings
         self._services = services
         self._clock = services.clock
@@ -97,7 +97,7 @@ class Folder:
         """Counts how often the root was attached and recovered."""
         self._device: int | None = None
         self._accept = False
-        self._paused = paused
+        self._paused = False
         self._offline: Problem | None = None
         self._hung: Problem | None = None
         self._trouble: _Trouble | None = None
@@ -305,7 +305,7 @@ class Folder:
         )
         try:
             while not heart.quiescing or rounds.pending:
-                turn = await rounds.turn(0 if heart.quiescing else await self._allowance())
+                turn = await rounds.turn(0 if heart.quiescing else self._allowance())
                 await self._took(turn)
                 if heart.quiescing and turn.problem is not None:
                     break  # the next start resolves it
@@ -407,16 +407,17 @@ class Folder:
             )
             self._note_change()
 
-    async def _allowance(self) -> int:
+    def _allowance(self) -> int:
         """How many files may be claimed now; where none, `holding` says why."""
         services = self._services
         self._holding = ""
         if self._paused or (self._trouble is not None and self._clock.monotonic() < self._trouble.until):
             return 0
-        if not services.gate.open:
-            self._holding = services.gate.reason or "the queue takes nothing now"
+        if not services.gate.intake_open:
+            self._holding = services.gate.intake_reason or "the queue takes nothing now"
             return 0
-        room = services.max_claimed - await self._store.claimed_files()
+        gauges = self._store.gauges
+        room = services.max_claimed - gauges.claimed - gauges.converting
         if room <= 0:
             self._holding = f"{services.max_claimed} files are claimed and not converted yet (queue.max_claimed)"
             return 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dropmill.config.settings import FolderSettings
@@ -19,7 +19,7 @@ from dropmill.foundation.ids import IdSource
 from dropmill.intake.errors import UnknownFolder
 from dropmill.intake.explain import sight
 from dropmill.intake.folder import Folder, Services
-from dropmill.intake.gate import AdmissionGate
+from dropmill.intake.gate import IntakeGate
 from dropmill.intake.moves import Mover
 from dropmill.intake.status import FolderState, FolderStatus, Sighting
 from dropmill.intake.submit import Submission, Submitter
@@ -46,17 +46,15 @@ class Intake:
         clock: Clock,
         ids: IdSource,
         failpoints: Failpoints,
-        gate: AdmissionGate,
+        gate: IntakeGate,
         max_claimed: int,
         instance: str,
-        paused: Collection[str] = (),
         open_files: int | None = None,
     ) -> None:
         """
         Args:
             state: The agent's state folder; submitted files lie in it.
             instance: Names this agent in the roots' lock files.
-            paused: Folders that an operator has paused before.
             open_files: Descriptors that claiming may use in all; None: half of what the process may open.
         """
         services = Services(
@@ -70,9 +68,8 @@ class Intake:
             instance=instance,
         )
         self._clock = clock
-        self._folders = {
-            settings.name: Folder(settings, services, paused=settings.name in paused) for settings in folders
-        }
+        self._store = store
+        self._folders = {settings.name: Folder(settings, services) for settings in folders}
         self._mover = Mover(self._folders, store, clock=clock, failpoints=failpoints)
         self._submitter = Submitter(state, store, clock=clock, ids=ids, failpoints=failpoints, gate=gate)
         self._problems: Sequence[Problem] = ()
@@ -80,7 +77,14 @@ class Intake:
     # --- life ----------------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Put submitted files right; before the children start. Each folder recovers when its root is attached."""
+        """Put submitted files right and find the folders that are paused; before the children start.
+
+        What lies in a folder is recovered when its root is attached.
+        """
+        for flag in await self._store.flags():
+            kind, _, name = flag.partition(":")
+            if kind == "folder" and name in self._folders:
+                self._folders[name].pause()
         self._problems = await self._submitter.recover(
             {name: folder.settings for name, folder in self._folders.items()}
         )
@@ -116,7 +120,7 @@ class Intake:
         return [folder.status() for folder in self._folders.values()]
 
     def online(self, folder: str) -> bool:
-        """Whether the folder's files can be reached now. While it is offline, a claimed file that cannot be opened is not gone."""
+        """Whether the folder's files can be reached now: of an offline one, a claimed file that cannot be opened is not gone."""
         found = self._folders.get(folder)
         return found is not None and found.available
 
@@ -131,21 +135,25 @@ class Intake:
 
     # --- orders ----------------------------------------------------------------------------------------------------------------
 
-    def pause(self, folder: str) -> None:
-        """Claim nothing in the folder until `resume`; what is claimed goes on.
+    async def pause(self, folder: str) -> None:
+        """Claim nothing in the folder until `resume`, over restarts; what is claimed goes on.
 
         Raises:
             UnknownFolder: there is none of that name.
         """
-        self._folder(folder).pause()
+        paused = self._folder(folder)
+        await self._store.set_flag(f"folder:{folder}", {"paused": True})
+        paused.pause()
 
-    def resume(self, folder: str) -> None:
+    async def resume(self, folder: str) -> None:
         """Lift a pause; take up a root again that was refused because it is on another device.
 
         Raises:
             UnknownFolder: there is none of that name.
         """
-        self._folder(folder).resume()
+        resumed = self._folder(folder)
+        await self._store.set_flag(f"folder:{folder}", None)
+        resumed.resume()
 
     def rescan(self, folder: str | None = None) -> None:
         """Look at everything in a folder (None: in all of them) now.

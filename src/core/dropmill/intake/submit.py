@@ -24,7 +24,7 @@ from dropmill.intake.copying import copy_verified
 from dropmill.intake.entries import ID_LENGTH, entry_name, is_id, parse_entry
 from dropmill.intake.errors import SourceUnreadable
 from dropmill.intake.fates import DUPLICATE, Fate, carry_out, decide
-from dropmill.intake.gate import AdmissionGate, OpenGate
+from dropmill.intake.gate import IntakeGate, OpenGate
 from dropmill.intake.names import printable
 from dropmill.intake.sameness import exists, same_file
 from dropmill.intake.settle import identity_of, stamp_of
@@ -61,7 +61,7 @@ class Submitter:
         clock: Clock,
         ids: IdSource,
         failpoints: Failpoints,
-        gate: AdmissionGate | None = None,
+        gate: IntakeGate | None = None,
     ) -> None:
         self._home = str(state / "submitted")
         self._arriving = os.path.join(self._home, ".arriving")
@@ -69,7 +69,7 @@ class Submitter:
         self._clock = clock
         self._ids = ids
         self._failpoints = failpoints
-        self._gate: AdmissionGate = gate if gate is not None else OpenGate()
+        self._gate: IntakeGate = gate if gate is not None else OpenGate()
 
     async def submit(self, paths: Sequence[Path], folder: FolderSettings) -> Sequence[Submission]:
         """Take copies of the files into the queue, as files of `folder`; one answer a path, in order.
@@ -79,8 +79,8 @@ class Submitter:
             StoreUnavailable: the journal cannot be written; files that were answered for in an earlier group stay taken.
             OSError: the state folder cannot be written.
         """
-        if not self._gate.open:
-            raise QueueFull(f"nothing is taken now: {self._gate.reason}", await self._store.view())
+        if not self._gate.intake_open:
+            raise QueueFull(f"nothing is taken now: {self._gate.intake_reason}", await self._store.view())
         thread = RootThread("submit", self._clock)
         try:
             answers: list[Submission] = []
