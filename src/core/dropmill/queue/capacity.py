@@ -42,6 +42,17 @@ class Marks:
             min_free_disk=settings.min_free_disk,
         )
 
+    def shown(self) -> dict[str, int]:
+        """For people, under the names of the API."""
+        return {
+            "maxItems": self.max_items,
+            "maxBytes": self.max_bytes,
+            "highItems": self.high_items,
+            "lowItems": self.low_items,
+            "maxDead": self.max_dead,
+            "maxClaimed": self.max_claimed,
+        }
+
 
 class Capacity:
     """The marks, the free disk as last seen, and whether the queue is full."""
@@ -59,12 +70,16 @@ class Capacity:
 
     def lacks(self, held_items: int, held_bytes: int, dead: int, items: int, size: int) -> str:
         """Why an offer of `items` deliveries and `size` bytes does not fit now; empty: it does."""
+        return self.room_lacks(held_items, held_bytes, items, size) or self.disk_lacks(size) or self.dead_lack(dead)
+
+    def room_lacks(self, held_items: int, held_bytes: int, items: int, size: int) -> str:
+        """Why the queue's own limits stand against an offer; empty: they do not."""
         marks = self.marks
         if held_items + items > marks.max_items:
             return f"{held_items} of {marks.max_items} items are waiting and {items} more do not fit"
         if held_bytes + size > marks.max_bytes:
             return f"{held_bytes} of {marks.max_bytes} bytes are waiting and {size} more do not fit"
-        return self.disk_lacks(size) or self.dead_lack(dead)
+        return ""
 
     def disk_lacks(self, size: int) -> str:
         """Why the disk does not take `size` bytes more; empty: it does."""

@@ -13,7 +13,7 @@ import orjson
 
 from dropmill.queue.records import FileIdentity
 
-__all__ = ["dump", "dump_identity", "load", "load_identity", "pack", "printable", "unpack"]
+__all__ = ["code_of", "dump", "dump_identity", "load", "load_identity", "pack", "unpack"]
 
 
 def _plain(value: object) -> object:
@@ -56,9 +56,10 @@ def unpack(column: Any) -> str:
     return column if type(column) is str else bytes(column).decode("utf-8", "surrogateescape")
 
 
-def printable(column: Any) -> str:
-    r"""A name for people and JSON: undecodable bytes as `\xff`."""
-    return column if type(column) is str else bytes(column).decode("utf-8", "backslashreplace")
+def code_of(error: Mapping[str, Any] | None) -> str | None:
+    """The code of a failure's record, where it has one."""
+    code = None if error is None else error.get("code")
+    return None if code is None else str(code)
 
 
 def dump_identity(identity: FileIdentity) -> str:

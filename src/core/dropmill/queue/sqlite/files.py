@@ -12,7 +12,7 @@ from typing import Any
 
 from dropmill.queue.errors import NotHeld, StoreClosed
 from dropmill.queue.records import Disposal, FileRecord, FileState, NewFile
-from dropmill.queue.sqlite.codec import dump, dump_identity, load, load_identity, pack, unpack
+from dropmill.queue.sqlite.codec import code_of, dump, dump_identity, load, load_identity, pack, unpack
 from dropmill.queue.sqlite.transaction import Transaction
 
 __all__ = [
@@ -201,9 +201,9 @@ def fail(
     """converting (or claimed) -> failed, to be moved to failed/."""
     ((number, _, folder, state),) = _held(tx, (file_id,), ("claimed", "converting", "parked"), "fail")
     tx.execute(
-        "UPDATE file SET state = 'failed', reason = ?, error = ?, converter = ?, confirmed = 1, updated_at = ?,"
+        "UPDATE file SET state = 'failed', reason = ?, code = ?, error = ?, converter = ?, confirmed = 1, updated_at = ?,"
         " disposal = nullif('failed', laid) WHERE no = ?",
-        (pack(reason), dump(error), converter, tx.now, number),
+        (pack(reason), code, dump(error), converter, tx.now, number),
     )
     tx.ledger.file(folder, state, "failed")
     tx.event(file_id, "file.failed", {"code": code, "reason": reason, "converter": converter, "error": error})
@@ -214,9 +214,9 @@ def park(tx: Transaction, file_id: str, *, reason: str, error: Mapping[str, Any]
     """converting (or claimed) -> parked."""
     ((number, _, folder, state),) = _held(tx, (file_id,), ("claimed", "converting"), "park")
     tx.execute(
-        "UPDATE file SET state = 'parked', reason = ?, error = ?, converter = coalesce(?, converter), updated_at = ?"
+        "UPDATE file SET state = 'parked', reason = ?, code = ?, error = ?, converter = coalesce(?, converter), updated_at = ?"
         " WHERE no = ?",
-        (pack(reason), None if error is None else dump(error), converter, tx.now, number),
+        (pack(reason), code_of(error), None if error is None else dump(error), converter, tx.now, number),
     )
     tx.ledger.file(folder, state, "parked")
     tx.event(file_id, "file.parked", {"reason": reason, "converter": converter, "error": error})
@@ -305,7 +305,7 @@ _ANY = tuple(str(state) for state in FileState)
 
 
 def _records(tx: Transaction, where: str, parameters: Sequence[Any]) -> list[FileRecord]:
-    return [record_of(row) for row in tx.execute(f"SELECT {COLUMNS} FROM file WHERE {where}", parameters)]  # noqa: S608
+    return [record_of(row) for row in tx.execute(f"SELECT {COLUMNS} FROM file WHERE {where}", parameters)]
 
 
 def unconfirmed(tx: Transaction) -> Sequence[FileRecord]:
@@ -358,7 +358,7 @@ def parked(tx: Transaction, reason: str, limit: int) -> Sequence[FileRecord]:
 def next_disposals(tx: Transaction, limit: int, skip_folders: Collection[str]) -> Sequence[Disposal]:
     skipped = ", ".join("?" * len(skip_folders))
     rows = tx.execute(
-        f"SELECT {COLUMNS}, disposal FROM file WHERE disposal IS NOT NULL AND target IS NULL"  # noqa: S608
+        f"SELECT {COLUMNS}, disposal FROM file WHERE disposal IS NOT NULL AND target IS NULL"
         f" AND folder NOT IN ({skipped}) ORDER BY no LIMIT ?",
         (*skip_folders, limit),
     )

@@ -20,8 +20,19 @@ from dropmill.foundation.files import fsync_directory, write_all
 from dropmill.queue.records import NewReport
 from dropmill.queue.sqlite.segments import Segments
 
-__all__ = ["INLINE", "ROW_LIMIT", "SEGMENT_LIMIT", "Payloads", "Placed", "seal"]
+__all__ = [
+    "INLINE",
+    "PAYLOADS_FOLDER",
+    "ROW_LIMIT",
+    "SEGMENTS_FOLDER",
+    "SEGMENT_LIMIT",
+    "Payloads",
+    "Placed",
+    "seal",
+]
 
+SEGMENTS_FOLDER = "segments"
+PAYLOADS_FOLDER = "payloads"
 ROW_LIMIT = 16 * 1024
 SEGMENT_LIMIT = 32 * 1024 * 1024
 INLINE = 64 * 1024
@@ -60,8 +71,8 @@ class Payloads:
     """The payload files of one store. `place`, then `sync`, then the commit, then `committed`; or `discard`."""
 
     def __init__(self, state: Path, failpoints: Failpoints) -> None:
-        self.segments = Segments(state / "segments", failpoints)
-        self._folder = state / "payloads"
+        self.segments = Segments(state / SEGMENTS_FOLDER, failpoints)
+        self._folder = state / PAYLOADS_FOLDER
         self._failpoints = failpoints
         self._count = 0
         self._lock = threading.Lock()

@@ -13,7 +13,7 @@ from typing import Any
 from dropmill.api import Evict, QueueView
 from dropmill.queue.errors import NotHeld, QueueFull, TooLarge
 from dropmill.queue.records import NewReport, Published
-from dropmill.queue.sqlite import deliveries
+from dropmill.queue.sqlite import endings, letters
 from dropmill.queue.sqlite.codec import dump, pack, unpack
 from dropmill.queue.sqlite.files import wanted
 from dropmill.queue.sqlite.payloads import Placed, seal
@@ -78,7 +78,7 @@ def _plan(tx: Transaction, reports: Sequence[NewReport]) -> list[_Plan]:
 def view(tx: Transaction) -> QueueView:
     """A snapshot for a policy or a caller."""
     total, marks = tx.ledger.total, tx.shared.capacity.marks
-    oldest = deliveries.oldest(tx)
+    oldest = letters.oldest(tx)
     return QueueView(
         max_items=marks.max_items,
         max_bytes=marks.max_bytes,
@@ -105,16 +105,25 @@ def _admit(tx: Transaction, plans: Sequence[_Plan], evict: Evict | None, file_id
             f"{items} deliveries of {size} bytes are more than the whole queue may hold",
             todo="raise queue.max_items or queue.max_bytes",
         )
-    victims = deliveries.victims(tx, evict) if evict is not None else []
-    gone = sum(victim.size for victim in victims)
-    lacking = capacity.lacks(total["items"] - len(victims), total["bytes"] - gone, total["dead"], items, size)
-    if lacking and not (victims and capacity.dead_lack(total["dead"]) == lacking):
+    dead = total["dead"]
+    victims: Sequence[letters.Victim] = ()
+    lacking = capacity.room_lacks(total["items"], total["bytes"], items, size)
+    if lacking and evict is not None:
+        victims = letters.victims(tx, evict)
+        gone = sum(victim.size for victim in victims)
+        lacking = capacity.room_lacks(total["items"] - len(victims), total["bytes"] - gone, items, size)
+    lacking = lacking or capacity.disk_lacks(size)
+    if not lacking and evict is None:
+        lacking = capacity.dead_lack(dead)
+    if lacking:
         if not capacity.drained(total["items"], total["bytes"]):
             tx.full()
         if file_id is not None and len(tx.shared.refused) < _REFUSED:
             tx.shared.refused[file_id] = (items, size)
         raise QueueFull(lacking, view(tx))
-    deliveries.evict(tx, victims)
+    if evict is not None and capacity.dead_lack(dead):
+        letters.drop_oldest(tx, dead - capacity.marks.max_dead + 1)
+    letters.evict(tx, victims)
     tx.admitted()
 
 
@@ -229,11 +238,11 @@ def publish(
         report = _store(tx, plan, number, fields, index, placed) if plan.lanes or plan.revive else plan.number
         if report is None:
             report = _store(tx, plan, number, fields, index, placed)
-            _drop_payload_of_nobody(tx, report)
+            endings.free_payload(tx, report)  # nobody needs it: the report is kept on record alone
         if plan.lanes or plan.revive:
             _queue(tx, plan, report, number, folder)
         if plan.number is None and plan.revision > 1:
-            dead -= deliveries.supersede(tx, plan.uid, plan.revision, number)
+            dead -= letters.supersede(tx, plan.uid, plan.revision, number)
         queued += len(plan.lanes) + len(plan.revive)
         dead -= len(plan.revive)
         unchanged += len(plan.report.lanes) - len(plan.lanes) - len(plan.revive)
@@ -243,7 +252,7 @@ def publish(
         disposal = wanted(dead, dropped)
         tx.topics.add("disposals")
     tx.execute(
-        "UPDATE file SET state = 'converted', reason = '', error = NULL, confirmed = 1, converter = ?, warnings = ?,"
+        "UPDATE file SET state = 'converted', reason = '', code = NULL, error = NULL, confirmed = 1, converter = ?, warnings = ?,"
         " updated_at = ?, pending = ?, dead = ?, disposal = ? WHERE no = ?",
         (converter, dump(warnings) if warnings else None, tx.now, pending, dead, disposal, number),
     )
@@ -261,11 +270,6 @@ def publish(
     )
     tx.topics.add("capacity")
     return Published(file_id=file_id, deliveries=queued, unchanged=unchanged)
-
-
-def _drop_payload_of_nobody(tx: Transaction, report: int) -> None:
-    """A report without any lane is kept on record, without its payload."""
-    deliveries.free_payload(tx, report)
 
 
 def offer(

@@ -14,7 +14,7 @@ from typing import Any
 
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.files import fsync_directory
-from dropmill.queue.sqlite import deliveries, files, salvage, schema
+from dropmill.queue.sqlite import files, leasing, salvage, schema
 from dropmill.queue.sqlite.codec import dump, load
 from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
 
@@ -121,6 +121,7 @@ def _take_over(connection: sqlite3.Connection, shared: Shared, now: float, clean
         for name, subject, data in notices:
             tx.event(subject, name, data)
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('clean', 0)")
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('marks', ?)", (dump(shared.capacity.marks.shown()),))
         tx.prepare()
         connection.execute("COMMIT")
         tx.committed()
@@ -135,7 +136,7 @@ def _take_over(connection: sqlite3.Connection, shared: Shared, now: float, clean
         ("next_report", "report", "no"),
         ("next_delivery", "delivery", "id"),
     ):
-        (highest,) = connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()  # noqa: S608
+        (highest,) = connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()
         setattr(shared, name, max(highest + 1, numbers.get(name, 1), getattr(shared, name)))
     shared.lanes = dict(connection.execute("SELECT name, max_attempts FROM lane"))
     shared.due = {}
@@ -169,7 +170,7 @@ def _mind_the_clock(tx: Transaction) -> None:
 
 def give_back(tx: Transaction, reason: str) -> GivenBack:
     """leased -> ready and converting -> claimed, nothing charged."""
-    leases = sum(deliveries.release_lane(tx, lane, reason) for lane in tx.ledger.lanes())
+    leases = sum(leasing.release_lane(tx, lane, reason) for lane in tx.ledger.lanes())
     return GivenBack(leases, files.release_converting(tx, reason))
 
 

@@ -100,8 +100,8 @@ def _copy_table(damaged: sqlite3.Connection, target: sqlite3.Connection, table: 
     columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
     places = ", ".join("?" * len(columns))
     names = ", ".join(columns)
-    insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"  # noqa: S608
-    select = f"SELECT {names} FROM {table}"  # noqa: S608
+    insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"
+    select = f"SELECT {names} FROM {table}"
     key = _KEYS[table]
     copied = 0
     if table in ("meta", "tally"):
@@ -128,8 +128,8 @@ def _copy_table(damaged: sqlite3.Connection, target: sqlite3.Connection, table: 
 
 
 def _bounds(damaged: sqlite3.Connection, table: str, key: str) -> tuple[int, int]:
-    low = _read(damaged, f"SELECT min({key}) FROM {table}", ())  # noqa: S608
-    high = _read(damaged, f"SELECT max({key}) FROM {table}", ())  # noqa: S608
+    low = _read(damaged, f"SELECT min({key}) FROM {table}", ())
+    high = _read(damaged, f"SELECT max({key}) FROM {table}", ())
     return (
         1 if not low else low[0][0] or 1,
         (1 << 24) if not high else high[0][0] or 0,

@@ -57,6 +57,7 @@ CREATE TABLE file (
     attempts INTEGER NOT NULL DEFAULT 0,
     forced TEXT,                          -- the converter that it must go to
     converter TEXT,
+    code TEXT,                            -- of the failure
     error TEXT,
     warnings TEXT,
     pending INTEGER NOT NULL DEFAULT 0,   -- deliveries not finished
@@ -113,6 +114,7 @@ CREATE TABLE delivery (
     attempts INTEGER NOT NULL DEFAULT 0,
     fence INTEGER NOT NULL DEFAULT 0,
     owner TEXT,
+    code TEXT,                            -- of the last failure
     error TEXT
 );
 CREATE INDEX delivery_by_state ON delivery (lane, state);

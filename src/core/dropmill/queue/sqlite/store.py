@@ -32,7 +32,7 @@ from dropmill.queue.records import (
     NewReport,
     Published,
 )
-from dropmill.queue.sqlite import deliveries, files, flags, publishing, reading, recovery, retention
+from dropmill.queue.sqlite import answering, files, flags, leasing, letters, publishing, reading, recovery, retention
 from dropmill.queue.sqlite import engine as engines
 from dropmill.queue.sqlite.codec import pack
 from dropmill.queue.sqlite.engine import Engine, Group, Operation, unavailable
@@ -392,14 +392,14 @@ class SqliteStore:
 
     async def claim(self, lane: str, limit: int, *, max_bytes: int | None = None, ordered: bool = False) -> Claimed:
         return await self._submit(
-            partial(deliveries.claim, lane=lane, limit=limit, max_bytes=max_bytes, ordered=ordered),
+            partial(leasing.claim, lane=lane, limit=limit, max_bytes=max_bytes, ordered=ordered),
             relaxed=True,
             undo=self._undo_claim,
         )
 
     def _undo_claim(self, claimed: Claimed) -> None:
         if claimed.leases and self._writer is not None:
-            give_back = partial(deliveries.snooze, leases=claimed.leases, delay=0.0, reason="the claim was cancelled")
+            give_back = partial(answering.snooze, leases=claimed.leases, delay=0.0, reason="the claim was cancelled")
             self._writer.submit(Operation(give_back))
 
     async def read(self, lease: Lease, size: int) -> AsyncIterator[bytes]:
@@ -415,7 +415,7 @@ class SqliteStore:
             while data := await self._in_thread(pieces.next):
                 yield data
         except PayloadDamaged:
-            await self._submit(partial(deliveries.damaged, delivery=lease.id, fence=lease.fence))
+            await self._submit(partial(leasing.damaged, delivery=lease.id, fence=lease.fence))
             raise
         finally:
             location.close()
@@ -423,27 +423,27 @@ class SqliteStore:
     async def acknowledge(
         self, leases: Sequence[Lease], receipts: Sequence[Mapping[str, Any]]
     ) -> Sequence[Acknowledged]:
-        return await self._submit(partial(deliveries.acknowledge, leases=leases, receipts=receipts))
+        return await self._submit(partial(answering.acknowledge, leases=leases, receipts=receipts))
 
     async def fail(
         self, lease: Lease, *, error: Mapping[str, Any], delay: float | None, permanent: bool = False
     ) -> Acknowledged:
-        return await self._submit(partial(deliveries.fail, lease=lease, error=error, delay=delay, permanent=permanent))
+        return await self._submit(partial(answering.fail, lease=lease, error=error, delay=delay, permanent=permanent))
 
     async def snooze(self, leases: Sequence[Lease], *, delay: float, reason: str) -> None:
-        await self._submit(partial(deliveries.snooze, leases=leases, delay=delay, reason=reason))
+        await self._submit(partial(answering.snooze, leases=leases, delay=delay, reason=reason))
 
     async def release_lane(self, lane: str, *, reason: str) -> int:
-        return await self._submit(partial(deliveries.release_lane, lane=lane, reason=reason))
+        return await self._submit(partial(leasing.release_lane, lane=lane, reason=reason))
 
     async def set_lane(self, lane: str, *, max_attempts: int) -> None:
-        await self._submit(partial(deliveries.set_lane, lane=lane, max_attempts=max_attempts))
+        await self._submit(partial(leasing.set_lane, lane=lane, max_attempts=max_attempts))
 
     async def retry(self, delivery_ids: Sequence[int]) -> int:
-        return await self._submit(partial(deliveries.retry, ids=delivery_ids))
+        return await self._submit(partial(letters.retry, ids=delivery_ids))
 
     async def drop(self, delivery_ids: Sequence[int], *, reason: str) -> int:
-        return await self._submit(partial(deliveries.drop, ids=delivery_ids, reason=reason))
+        return await self._submit(partial(letters.drop, ids=delivery_ids, reason=reason))
 
     # --- the whole -------------------------------------------------------------------------------------------------------
 

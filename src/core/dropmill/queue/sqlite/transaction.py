@@ -17,7 +17,9 @@ from dropmill.queue.sqlite.codec import dump
 from dropmill.queue.sqlite.ledger import Ledger
 from dropmill.queue.sqlite.payloads import Payloads, Placed
 
-__all__ = ["Notice", "Shared", "Transaction"]
+__all__ = ["NEVER", "Notice", "Shared", "Transaction"]
+
+NEVER = float("inf")
 
 Notice = tuple[str, str, Mapping[str, Any]]
 """Name, subject and data of an event."""
