@@ -77,6 +77,8 @@ class Notifier:
         line = " ".join(text.split())[:_STATUS_LIMIT]
         if line != self._status:
             self._status = line
+            for earlier in [message for message in self._kept if message.startswith(b"STATUS=")]:
+                self._kept.remove(earlier)
             self._send(f"STATUS={line}")
 
     def watchdog(self) -> None:

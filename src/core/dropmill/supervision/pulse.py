@@ -65,13 +65,14 @@ class Pulse:
         self._lag.record(now, max(0.0, now - due))
         if self._sentinel is not None:
             self._sentinel.beat()
-        if now >= self._next_rearm:
+        soon = now + self._interval / 2  # what is due before the next beat is nearer to this one
+        if soon >= self._next_rearm:
             self._next_rearm = now + _REARM_EVERY
             self._gil.rearm()
-        if now >= self._next_second:
+        if soon >= self._next_second:
             self._next_second = now + _EACH_SECOND
             self._each_second()
         interval = self._notify.watchdog_interval
-        if interval is not None and now >= self._next_watchdog and self._fresh():
+        if interval is not None and soon >= self._next_watchdog and self._fresh():
             self._next_watchdog = now + interval / 2
             self._notify.watchdog()

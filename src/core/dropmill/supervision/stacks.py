@@ -35,11 +35,11 @@ def format_task(task: asyncio.Task[object]) -> str:
     lines: list[str] = []
     step: object = task.get_coro()
     for _ in range(_FRAMES):
-        frame = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None) or getattr(step, "ag_frame", None)
+        frame = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
         if frame is None:
             break
         lines += traceback.format_list(traceback.extract_stack(frame, limit=1))
-        step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None) or getattr(step, "ag_await", None)
+        step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
     waiting_for = getattr(task, "_fut_waiter", None)
     if waiting_for is not None:
         lines.append(f"  waiting for {waiting_for!r}"[:500] + "\n")

@@ -10,6 +10,7 @@ tested with each version.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
@@ -75,6 +76,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Let time pass at once."""
         self._virtual_now += seconds
+        # a timer is due when it lies less than this ahead, which must be more than two readings can differ by
+        self._clock_resolution = max(1e-9, 2 * math.ulp(self._virtual_now))
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """As always; time stands still until the job has ended."""
