@@ -48,8 +48,8 @@ def list_(session: Session) -> None:
             "api": entry.api,
             "problems": [problem.as_dict() for problem in found.problems if problem.where == name],
         }
-        for name, entries in sorted(by_name.items())
-        for entry in entries
+        for name in sorted(by_name)
+        for entry in by_name[name]
     ]
     if session.output.as_json:
         session.output.json({"items": items, "missing": sorted(enabled - by_name.keys())})

@@ -6,19 +6,21 @@ again at once is not met twice; it stops after `BUDGET` seconds and says where t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from dropmill.control.errors import Conflict
-from dropmill.control.filters import DeliveryFilter, FileFilter
+from dropmill.control.filters import delivery_query, file_query
 from dropmill.control.queries import Queries
 from dropmill.control.shapes import ChangedShape
 from dropmill.foundation.clock import Clock
+from dropmill.queue.errors import NotHeld
+from dropmill.queue.reader import DeliveryQuery, FileQuery
 from dropmill.queue.records import DeliveryState, FileState
 from dropmill.queue.store import QueueStore
 
-__all__ = ["BATCH", "BUDGET", "RETRYABLE", "Actions", "InThread"]
+__all__ = ["BATCH", "BUDGET", "RETRYABLE", "Actions", "Bulk", "InThread"]
 
 BATCH = 500
 BUDGET = 20.0
@@ -26,13 +28,13 @@ RETRYABLE = (FileState.FAILED, FileState.PARKED)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-FilterT = TypeVar("FilterT", FileFilter, DeliveryFilter)
+FilterT = TypeVar("FilterT", FileQuery, DeliveryQuery)
 
 
 class InThread(Protocol):
     """Runs a function that reads the disk, off the event loop."""
 
-    def __call__(self, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> Awaitable[T]: ...
+    def __call__(self, function: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> Awaitable[T]: ...
 
 
 class Actions:
@@ -55,17 +57,17 @@ class Actions:
         """
         release: list[str] = []
         deliveries: list[int] = []
-        for record in await self._in_thread(self._queries.file_records, ids):
-            if record.state in RETRYABLE:
-                release.append(record.id)
-            elif record.dead and converter is None:
-                wanted = DeliveryFilter(file=record.id, state=(DeliveryState.DEAD,))
-                deliveries += (await self._in_thread(self._queries.delivery_ids, wanted, None, 10_000))[0]
+        for file_id in ids:
+            file = await self._in_thread(self._queries.file, file_id)
+            if file["state"] in RETRYABLE:
+                release.append(file_id)
+            elif file["dead"] and converter is None:
+                deliveries += [one["id"] for one in file["deliveries"] if one["state"] == DeliveryState.DEAD]
             else:
                 raise Conflict(
-                    f"the file is {record.state}: there is nothing to retry",
-                    where=record.id,
-                    todo=f"only failed and parked files, and dead deliveries, can be retried; `dropmill explain {record.id}`"
+                    f"the file is {file['state']}: there is nothing to retry",
+                    where=file_id,
+                    todo=f"only failed and parked files and dead deliveries can be retried; `dropmill explain {file_id}`"
                     " tells where it stands",
                 )
         if not dry_run:
@@ -76,7 +78,7 @@ class Actions:
         return _changed(len(ids), 0 if dry_run else len(ids), dry_run=dry_run)
 
     async def retry_matching_files(
-        self, wanted: FileFilter, *, after: str | None, converter: str | None, reason: str, dry_run: bool = False
+        self, wanted: FileQuery, *, after: str | None, converter: str | None, reason: str, dry_run: bool = False
     ) -> ChangedShape:
         """As `retry_files`, for all failed and parked files that match."""
         wanted = _with_states(wanted, RETRYABLE)
@@ -84,8 +86,7 @@ class Actions:
             return _changed(await self._in_thread(self._queries.count_files, wanted), 0, dry_run=True)
 
         async def change(ids: Sequence[str]) -> int:
-            await self._store.release_files(ids, reason=reason, converter=converter)
-            return len(ids)
+            return await self._release(ids, reason, converter)
 
         return await self._walk(lambda cursor: self._queries.file_ids(wanted, cursor, BATCH), change, after)
 
@@ -99,7 +100,7 @@ class Actions:
         return _changed(len(ids), 0 if dry_run else await self._store.retry(ids), dry_run=dry_run)
 
     async def retry_matching_deliveries(
-        self, wanted: DeliveryFilter, *, after: str | None, dry_run: bool = False
+        self, wanted: DeliveryQuery, *, after: str | None, dry_run: bool = False
     ) -> ChangedShape:
         """All dead letters that match become ready."""
         return await self._matching_deliveries(wanted, after, dry_run, self._store.retry)
@@ -114,23 +115,34 @@ class Actions:
         return _changed(len(ids), 0 if dry_run else await self._store.drop(ids, reason=reason), dry_run=dry_run)
 
     async def drop_matching_deliveries(
-        self, wanted: DeliveryFilter, *, after: str | None, reason: str, dry_run: bool = False
+        self, wanted: DeliveryQuery, *, after: str | None, reason: str, dry_run: bool = False
     ) -> ChangedShape:
         """All dead letters that match are given up for good."""
         return await self._matching_deliveries(wanted, after, dry_run, lambda ids: self._store.drop(ids, reason=reason))
 
+    async def _release(self, ids: Sequence[str], reason: str, converter: str | None) -> int:
+        """Files may have moved on since they were listed: then those that are still held, one by one."""
+        try:
+            await self._store.release_files(ids, reason=reason, converter=converter)
+        except NotHeld:
+            if len(ids) == 1:
+                return 0
+            return sum([await self._release([one], reason, converter) for one in ids])
+        return len(ids)
+
     async def _dead(self, ids: Sequence[int]) -> None:
-        for shape in await self._in_thread(self._queries.delivery_records, ids):
-            if shape.state != DeliveryState.DEAD:
+        for delivery_id in ids:
+            state = (await self._in_thread(self._queries.delivery, delivery_id))["state"]
+            if state != DeliveryState.DEAD:
                 raise Conflict(
-                    f"the delivery is {shape.state}, not dead",
-                    where=str(shape.id),
+                    f"the delivery is {state}, not dead",
+                    where=str(delivery_id),
                     todo="only dead letters can be retried or dropped",
                 )
 
     async def _matching_deliveries(
         self,
-        wanted: DeliveryFilter,
+        wanted: DeliveryQuery,
         after: str | None,
         dry_run: bool,
         change: Callable[[Sequence[int]], Awaitable[int]],
@@ -156,6 +168,40 @@ class Actions:
                 changed += await change(ids)
             if cursor is None or self._clock.monotonic() > deadline:
                 return _changed(matched, changed, dry_run=False, following=cursor)
+
+
+class Bulk:
+    """`Actions` by the bodies of the API's requests, as its route checks them.
+
+    Args:
+        by: Who acts, for the record.
+    """
+
+    def __init__(self, actions: Actions, *, by: str) -> None:
+        self._actions = actions
+        self._by = by
+
+    async def retry(self, body: Mapping[str, Any]) -> ChangedShape:
+        """Of `POST /v1/retry`."""
+        dry, after, by_id = body.get("dryRun", False), body.get("after"), "ids" in body
+        if body["what"] == "deliveries":
+            if by_id:
+                return await self._actions.retry_deliveries(body["ids"], dry_run=dry)
+            wanted = delivery_query(body["filter"])
+            return await self._actions.retry_matching_deliveries(wanted, after=after, dry_run=dry)
+        how: Any = {"converter": body.get("converter"), "reason": f"retried by {self._by}", "dry_run": dry}
+        if by_id:
+            return await self._actions.retry_files(body["ids"], **how)
+        return await self._actions.retry_matching_files(file_query(body["filter"]), after=after, **how)
+
+    async def drop(self, body: Mapping[str, Any]) -> ChangedShape:
+        """Of `POST /v1/drop`."""
+        how: Any = {"reason": body.get("reason", f"dropped by {self._by}"), "dry_run": body.get("dryRun", False)}
+        if "ids" in body:
+            return await self._actions.drop_deliveries(body["ids"], **how)
+        return await self._actions.drop_matching_deliveries(
+            delivery_query(body["filter"]), after=body.get("after"), **how
+        )
 
 
 def _with_states(wanted: FilterT, states: Sequence[str]) -> FilterT:

@@ -7,13 +7,14 @@ agent: the API reads it through `reader`, in threads, and changes it through `st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from dropmill.api import QueueView
 from dropmill.delivery.status import LaneStatus
 from dropmill.foundation.errors import Problem
+from dropmill.intake.status import FolderStatus, Sighting
+from dropmill.intake.submit import Submission
 from dropmill.queue.reader import QueueReader
 from dropmill.queue.store import QueueStore
 
@@ -21,11 +22,8 @@ __all__ = [
     "AgentFacts",
     "AgentView",
     "Check",
-    "FolderView",
     "Pausable",
     "PluginView",
-    "Sighting",
-    "Submitted",
 ]
 
 Pausable = Literal["folder", "destination", "plugin", "task"]
@@ -34,7 +32,7 @@ Pausable = Literal["folder", "destination", "plugin", "task"]
 
 @dataclass(frozen=True, kw_only=True)
 class AgentFacts:
-    """The agent's process and queue."""
+    """The agent's process."""
 
     name: str
     instance: str
@@ -43,30 +41,8 @@ class AgentFacts:
     version: str
     config: Path
     started_at: float
-    queue: QueueView
-    most_items: int | None = None
-    """The most deliveries that were ever waiting."""
     problems: Sequence[Problem] = ()
     """What needs a person's attention now."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderView:
-    """A watched folder."""
-
-    name: str
-    path: Path
-    state: str
-    """`starting`, `online`, `degraded`, `offline` or `paused`."""
-    reason: str
-    since: float
-    watching: str
-    """`events` or `polling`."""
-    waiting: int
-    """Files seen and not claimed."""
-    converters: Sequence[str]
-    destinations: Sequence[str]
-    last_scan: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,25 +70,6 @@ class Check:
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submitted:
-    """What became of one submitted path: either an id, or a problem."""
-
-    path: Path
-    file_id: str | None = None
-    problem: Problem | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sighting:
-    """What a folder knows of a path that is not claimed."""
-
-    folder: str
-    state: Literal["waiting", "excluded", "missing"]
-    reason: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
 class AgentView(Protocol):
     """The agent, as the API sees it."""
 
@@ -128,7 +85,7 @@ class AgentView(Protocol):
         """`Supervisor.status()`."""
         ...
 
-    def folders(self) -> Sequence[FolderView]: ...
+    def folders(self) -> Sequence[FolderStatus]: ...
 
     def lanes(self) -> Sequence[LaneStatus]: ...
 
@@ -142,7 +99,7 @@ class AgentView(Protocol):
         """Store writable, disk, watchers, workers; a destination that is down is no lack of readiness."""
         ...
 
-    async def submit(self, paths: Sequence[Path], folder: str | None) -> Sequence[Submitted]:
+    async def submit(self, paths: Sequence[Path], folder: str | None) -> Sequence[Submission]:
         """Take copies of files into the queue; one answer a path, in order. The answer with an id comes after the commit.
 
         Raises:

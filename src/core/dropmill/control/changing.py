@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from dropmill.control import shapes
-from dropmill.control.actions import RETRYABLE, Actions
+from dropmill.control import shapes, views
+from dropmill.control.actions import RETRYABLE, Actions, Bulk
 from dropmill.control.agent_view import AgentView, Pausable
 from dropmill.control.errors import BadRequest
-from dropmill.control.filters import DELIVERY_PARAMETERS, FILE_PARAMETERS, DeliveryFilter, FileFilter, body_schema
+from dropmill.control.filters import DELIVERY_PARAMETERS, FILE_PARAMETERS, body_schema
 from dropmill.control.routes import Answer, Call, Route
 from dropmill.control.schemas import reference
-from dropmill.control.views import problem
 
 __all__ = ["routes"]
 
@@ -102,6 +101,7 @@ _CONFLICT = {409: "one of the ids has nothing to retry or drop; nothing was chan
 
 def routes(agent: AgentView, actions: Actions) -> Sequence[Route]:
     """Every route that changes something."""
+    bulk = Bulk(actions, by="the API")
 
     async def submit(call: Call) -> Answer:
         paths = [Path(text) for text in call.body["paths"]]
@@ -109,49 +109,13 @@ def routes(agent: AgentView, actions: Actions) -> Sequence[Route]:
             raise BadRequest(
                 f"{relative[0]!r} is not an absolute path", where="body.paths", todo="the agent has a folder of its own"
             )
-        items = await agent.submit(paths, call.body.get("folder"))
-        return Answer(
-            {
-                "items": [
-                    {
-                        "path": str(one.path),
-                        "fileId": one.file_id,
-                        "problem": None if one.problem is None else problem(one.problem),
-                    }
-                    for one in items
-                ]
-            }
-        )
+        return Answer(views.submitted(await agent.submit(paths, call.body.get("folder"))))
 
     async def retry(call: Call) -> Answer:
-        body = call.body
-        return Answer(await (_retry_files(body) if body["what"] == "files" else _retry_deliveries(body)))
-
-    async def _retry_files(body: Mapping[str, Any]) -> shapes.ChangedShape:
-        converter, dry, reason = body.get("converter"), body.get("dryRun", False), "retried by the API"
-        if "ids" in body:
-            return await actions.retry_files(body["ids"], converter=converter, reason=reason, dry_run=dry)
-        wanted = FileFilter.of(body["filter"])
-        return await actions.retry_matching_files(
-            wanted, after=body.get("after"), converter=converter, reason=reason, dry_run=dry
-        )
-
-    async def _retry_deliveries(body: Mapping[str, Any]) -> shapes.ChangedShape:
-        dry = body.get("dryRun", False)
-        if "ids" in body:
-            return await actions.retry_deliveries(body["ids"], dry_run=dry)
-        wanted = DeliveryFilter.of(body["filter"])
-        return await actions.retry_matching_deliveries(wanted, after=body.get("after"), dry_run=dry)
+        return Answer(await bulk.retry(call.body))
 
     async def drop(call: Call) -> Answer:
-        body, dry = call.body, call.body.get("dryRun", False)
-        reason = body.get("reason", "dropped by the API")
-        if "ids" in body:
-            return Answer(await actions.drop_deliveries(body["ids"], reason=reason, dry_run=dry))
-        wanted = DeliveryFilter.of(body["filter"])
-        return Answer(
-            await actions.drop_matching_deliveries(wanted, after=body.get("after"), reason=reason, dry_run=dry)
-        )
+        return Answer(await bulk.drop(call.body))
 
     async def pause(call: Call) -> Answer:
         if call.body["kind"] == "task":

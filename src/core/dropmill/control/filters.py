@@ -1,4 +1,4 @@
-"""Filters: what the query string, a bulk action's body and the command line all narrow a list by, as values.
+"""Filters: what the query string, a bulk action's body and the command line all narrow a list by.
 
 People's words stand beside the exact states: *pending* is ready, leased and delayed; *failed* deliveries are dead ones.
 """
@@ -6,21 +6,31 @@ People's words stand beside the exact states: *pending* is ready, leased and del
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from dropmill.control.routes import Parameter
 from dropmill.queue.records import DeliveryState, FileState
 
-__all__ = ["DELIVERY_PARAMETERS", "FILE_PARAMETERS", "PAGE_PARAMETERS", "DeliveryFilter", "FileFilter", "body_schema"]
+if TYPE_CHECKING:
+    from dropmill.queue.reader import DeliveryQuery, FileQuery
+
+__all__ = [
+    "DELIVERY_PARAMETERS",
+    "DELIVERY_STATES",
+    "FILE_PARAMETERS",
+    "FILE_STATES",
+    "PAGE_PARAMETERS",
+    "body_schema",
+    "delivery_query",
+    "file_query",
+]
 
 DELIVERY_STATES: Mapping[str, Sequence[str]] = {
     **{str(state): (str(state),) for state in DeliveryState},
-    "dropped": ("dropped",),
-    "pending": (DeliveryState.READY, DeliveryState.LEASED, DeliveryState.DELAYED),
-    "failed": (DeliveryState.DEAD,),
+    "pending": (str(DeliveryState.READY), str(DeliveryState.LEASED), str(DeliveryState.DELAYED)),
+    "failed": (str(DeliveryState.DEAD),),
 }
-FILE_STATES = [str(state) for state in FileState]
+FILE_STATES = tuple(str(state) for state in FileState)
 
 _SINCE = Parameter(name="since", kind="time", summary="last changed at or after this moment")
 _UNTIL = Parameter(name="until", kind="time", summary="last changed before this moment")
@@ -50,50 +60,31 @@ PAGE_PARAMETERS = (
 )
 
 
-class _Filter:
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """From checked values; what is missing matches everything."""
-        names = {part.name for part in fields(cls)}  # type: ignore[arg-type]
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-                if name in names and value not in (None, [])
-            }
-        )
+def file_query(values: Mapping[str, Any]) -> FileQuery:
+    """Of files, from checked values; what is missing matches everything."""
+    from dropmill.queue.reader import FileQuery
+
+    return FileQuery(**_given(values, FILE_PARAMETERS))
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileFilter(_Filter):
-    """Of files; within a field any value matches, and all fields must."""
+def delivery_query(values: Mapping[str, Any]) -> DeliveryQuery:
+    """Of deliveries, from checked values, people's words for states resolved."""
+    from dropmill.queue.reader import DeliveryQuery
 
-    folder: Sequence[str] = ()
-    state: Sequence[str] = ()
-    reason: str | None = None
-    name: str | None = None
-    converter: str | None = None
-    code: str | None = None
-    since: float | None = None
-    until: float | None = None
+    given = _given(values, DELIVERY_PARAMETERS)
+    if "destination" in given:
+        given["lane"] = given.pop("destination")
+    if "state" in given:
+        given["state"] = tuple(dict.fromkeys(state for word in given["state"] for state in DELIVERY_STATES[word]))
+    return DeliveryQuery(**given)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeliveryFilter(_Filter):
-    """Of deliveries."""
-
-    destination: Sequence[str] = ()
-    state: Sequence[str] = ()
-    folder: Sequence[str] = ()
-    file: str | None = None
-    code: str | None = None
-    since: float | None = None
-    until: float | None = None
-
-    @property
-    def states(self) -> Sequence[str]:
-        """Exact states, people's words resolved; none: any."""
-        return tuple(dict.fromkeys(str(state) for word in self.state for state in DELIVERY_STATES[word]))
+def _given(values: Mapping[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
+    return {
+        parameter.name: tuple(value) if parameter.many else value
+        for parameter in parameters
+        if (value := values.get(parameter.name)) not in (None, [], ())
+    }
 
 
 def body_schema(parameters: Sequence[Parameter], *, states: Sequence[str]) -> dict[str, Any]:

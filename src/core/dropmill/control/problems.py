@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from dropmill.control.errors import BadRequest, ControlError
 from dropmill.foundation.errors import DropmillError, Problem
-from dropmill.queue.errors import QueueFull, StoreBusy, StoreUnavailable, TooLarge
+from dropmill.queue.errors import NotHeld, QueueFull, SchemaTooNew, StoreBusy, StoreUnavailable, TooLarge
 
 __all__ = ["MEDIA_TYPE", "body_of", "response_to", "status_of"]
 
@@ -26,7 +26,9 @@ def status_of(error: DropmillError) -> HTTPStatus:
         return HTTPStatus.TOO_MANY_REQUESTS
     if isinstance(error, TooLarge):
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    if isinstance(error, StoreUnavailable | StoreBusy):
+    if isinstance(error, NotHeld):
+        return HTTPStatus.CONFLICT
+    if isinstance(error, StoreUnavailable | StoreBusy | SchemaTooNew):
         return HTTPStatus.SERVICE_UNAVAILABLE
     return HTTPStatus.UNPROCESSABLE_ENTITY
 

@@ -5,20 +5,19 @@ None of them changes anything, and all of them may be asked during a stop.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from dropmill.control import shapes, views
+from dropmill.control.actions import InThread
 from dropmill.control.agent_view import AgentView
 from dropmill.control.filters import (
     DELIVERY_PARAMETERS,
     FILE_PARAMETERS,
     PAGE_PARAMETERS,
-    DeliveryFilter,
-    FileFilter,
+    delivery_query,
+    file_query,
 )
 from dropmill.control.queries import Queries
 from dropmill.control.routes import Answer, Call, Parameter, Route
@@ -26,29 +25,22 @@ from dropmill.control.schemas import reference
 
 __all__ = ["routes"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-def routes(agent: AgentView, queries: Queries, threads: Executor) -> Sequence[Route]:
-    """Every route that only looks. `threads` runs what reads the disk."""
-
-    async def in_thread(function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, lambda: function(*args, **named))
+def routes(agent: AgentView, queries: Queries, in_thread: InThread) -> Sequence[Route]:
+    """Every route that only looks."""
 
     async def status(_call: Call) -> Answer:
-        counts = await in_thread(queries.counts)
-        return Answer(views.status(agent.facts(), agent.supervision(), counts))
+        return Answer(views.status(await in_thread(queries.status), agent))
 
     async def files(call: Call) -> Answer:
-        wanted = FileFilter.of(call.values)
+        wanted = file_query(call.values)
         return Answer(await in_thread(queries.files, wanted, call.values["after"], call.values["limit"]))
 
     async def file(call: Call) -> Answer:
         return Answer(await in_thread(queries.file, call.values["id"]))
 
     async def deliveries(call: Call) -> Answer:
-        wanted = DeliveryFilter.of(call.values)
+        wanted = delivery_query(call.values)
         return Answer(await in_thread(queries.deliveries, wanted, call.values["after"], call.values["limit"]))
 
     async def delivery(call: Call) -> Answer:

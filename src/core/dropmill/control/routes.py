@@ -19,7 +19,7 @@ from dropmill.control.errors import BadRequest
 from dropmill.foundation.errors import Problem
 from dropmill.foundation.similar import closest
 
-__all__ = ["Answer", "Call", "Kind", "Parameter", "Route", "read_body", "read_query"]
+__all__ = ["Answer", "Call", "Kind", "Parameter", "Route", "read_body", "read_query", "read_time"]
 
 Kind = Literal["text", "integer", "flag", "time"]
 
@@ -207,7 +207,7 @@ def _value(parameter: Parameter, text: str) -> Any:
         except KeyError:
             raise ValueError("true or false is expected") from None
     if parameter.kind == "time":
-        return _time(text)
+        return read_time(text)
     if parameter.choices and text not in parameter.choices:
         near = closest(text, parameter.choices)
         hint = f"; did you mean {near!r}?" if near else ""
@@ -215,7 +215,12 @@ def _value(parameter: Parameter, text: str) -> Any:
     return text
 
 
-def _time(text: str) -> float:
+def read_time(text: str) -> float:
+    """Seconds since the epoch, from that or from ISO 8601.
+
+    Raises:
+        ValueError
+    """
     try:
         number = float(text)
     except ValueError:

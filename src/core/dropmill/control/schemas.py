@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 __all__ = ["components", "reference", "resolved"]
 
@@ -56,6 +56,8 @@ def _object(shape: type, waiting: list[type]) -> dict[str, Any]:
 
 def _schema(hint: Any, waiting: list[type]) -> dict[str, Any]:
     origin = get_origin(hint)
+    if origin is NotRequired:
+        return _schema(get_args(hint)[0], waiting)
     if origin is Annotated:
         inner, description = get_args(hint)[:2]
         return {**_schema(inner, waiting), "description": description}

@@ -6,7 +6,7 @@ Names are camel case, as in reports. Fields are only ever added.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 __all__ = [
     "AgentShape",
@@ -14,7 +14,6 @@ __all__ = [
     "ChangedShape",
     "CheckShape",
     "ConfigShape",
-    "CountShape",
     "DeliveryDetailShape",
     "DeliveryPage",
     "DeliveryShape",
@@ -76,6 +75,10 @@ class FileShape(TypedDict):
     place: Annotated[str, "where it lies now"]
     origin: Annotated[str, "where it lay when it was claimed"]
     error: Annotated[dict[str, Any] | None, "the failure's record"]
+    code: Annotated[str | None, "of the failure"]
+    warnings: Annotated[list[dict[str, Any]], "what its converter found odd"]
+    notBefore: Annotated[str | None, "not converted before this moment"]
+    dropped: Annotated[int, "deliveries that were given up for good"]
     tags: dict[str, str]
 
 
@@ -86,6 +89,8 @@ class DeliveryShape(TypedDict):
     destination: str
     state: Annotated[str, "ready, leased, delayed, sent, dead or dropped"]
     reason: str
+    reportId: str
+    revision: int
     key: Annotated[str, "idempotency key: reportId.revision"]
     fileId: str | None
     folder: str | None
@@ -96,6 +101,7 @@ class DeliveryShape(TypedDict):
     nextAt: Annotated[str | None, "when it is tried next, while it is delayed"]
     attempts: int
     error: Annotated[dict[str, Any] | None, "the last failure"]
+    code: Annotated[str | None, "of the last failure"]
 
 
 class AttemptShape(TypedDict):
@@ -126,6 +132,7 @@ class ReportShape(TypedDict):
     size: int
     sha256: str
     createdAt: Time
+    stored: Annotated[bool, "whether its payload is still kept"]
 
 
 class EventShape(TypedDict):
@@ -147,23 +154,17 @@ class FileDetailShape(FileShape):
 
 
 class FilePage(TypedDict):
-    """A page of files, newest first."""
+    """A page of files, newest first. Where a filter matches little it may be short or empty, and still have a `next`."""
 
     items: list[FileShape]
     next: Annotated[str | None, "give it as `after` for the next page; null: there is none"]
 
 
 class DeliveryPage(TypedDict):
-    """A page of deliveries, newest first."""
+    """A page of deliveries, newest first. Where a filter matches little it may be short or empty, and still have a `next`."""
 
     items: list[DeliveryShape]
     next: Annotated[str | None, "give it as `after` for the next page; null: there is none"]
-
-
-class CountShape(TypedDict):
-    """How many match a filter."""
-
-    count: int
 
 
 class QueueShape(TypedDict):
@@ -171,11 +172,14 @@ class QueueShape(TypedDict):
 
     items: int
     bytes: int
-    maxItems: int
-    maxBytes: int
-    highItems: int
-    lowItems: int
-    mostItems: Annotated[int | None, "the most that were ever waiting"]
+    maxItems: NotRequired[int]
+    maxBytes: NotRequired[int]
+    highItems: NotRequired[int]
+    lowItems: NotRequired[int]
+    maxDead: NotRequired[int]
+    maxClaimed: NotRequired[int]
+    mostItems: Annotated[int, "the most that were ever waiting"]
+    mostBytes: int
     oldestAge: Annotated[float, "seconds since the oldest was queued"]
 
 
@@ -207,8 +211,11 @@ class StatusShape(TypedDict):
     since: Annotated[str | None, "ISO 8601, UTC"]
     agent: AgentShape | None
     files: Annotated[dict[str, int], "files by state"]
-    deliveries: Annotated[dict[str, dict[str, int]], "deliveries by destination and state"]
-    queue: QueueShape | None
+    folders: Annotated[dict[str, dict[str, int]], "files by folder and state; `pending`: deliveries not finished"]
+    deliveries: Annotated[dict[str, dict[str, int]], "deliveries by destination and state; `bytes`: not finished"]
+    totals: Annotated[dict[str, int], "deliveries by state, and as people call them: `pending`, `failed`"]
+    queue: QueueShape
+    flags: Annotated[dict[str, dict[str, Any]], "what is paused or closed, by whom or why, `since` when"]
     problems: Annotated[list[ProblemShape], "what needs attention"]
     stopping: StopShape | None
 
@@ -222,10 +229,14 @@ class FolderShape(TypedDict):
     reason: str
     since: Time
     watching: Annotated[str, "events or polling"]
-    waiting: Annotated[int, "files seen and not claimed"]
-    converters: list[str]
-    destinations: list[str]
+    waiting: Annotated[int, "files that are there and not claimed"]
+    reasons: Annotated[dict[str, int], "how many of them wait for which reason"]
+    holding: Annotated[str, "why nothing is claimed although the folder is in order; empty: it is"]
+    claimed: Annotated[int, "files claimed since the agent started"]
     lastScan: Annotated[str | None, "ISO 8601, UTC"]
+    lastClaim: Annotated[str | None, "ISO 8601, UTC"]
+    problem: ProblemShape | None
+    stuck: Annotated[list[ProblemShape], "files that have waited too long: the latest twenty"]
 
 
 class FoldersShape(TypedDict):

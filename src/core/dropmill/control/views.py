@@ -2,86 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-from dropmill.api import QueueView
 from dropmill.control import shapes
-from dropmill.control.agent_view import AgentFacts, FolderView, PluginView
-from dropmill.delivery.status import LaneStatus
 from dropmill.foundation.clock import utc_iso
-from dropmill.foundation.errors import Problem
 
-__all__ = ["Counts", "destination", "folder", "plugin", "problem", "queue", "status", "task", "time_or_none"]
+if TYPE_CHECKING:  # the command line uses these without an agent, and should not wait for what an agent is made of
+    from dropmill.control.agent_view import AgentView, PluginView
+    from dropmill.delivery.status import LaneStatus
+    from dropmill.foundation.errors import Problem
+    from dropmill.intake.status import FolderStatus
+    from dropmill.intake.submit import Submission
 
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """How many there are in each state; states without any may be missing."""
-
-    files: Mapping[str, int]
-    deliveries: Mapping[str, Mapping[str, int]]
-    """By destination."""
+__all__ = ["destination", "folder", "plugin", "problem", "status", "submitted", "task"]
 
 
-def status(facts: AgentFacts, supervision: Mapping[str, Any], counts: Counts) -> shapes.StatusShape:
-    """Everything at a glance."""
+def status(store: Mapping[str, Any], agent: AgentView | None) -> shapes.StatusShape:
+    """Everything at a glance: `store` is `QueueReader.status()`; without an agent the state is `offline`."""
+    counts = {name: store[name] for name in ("files", "folders", "deliveries", "totals", "queue", "flags")}
+    return cast("shapes.StatusShape", {**(_OFFLINE if agent is None else _online(agent)), **counts})
+
+
+_OFFLINE: Mapping[str, Any] = {
+    "state": "offline",
+    "reason": "no agent runs",
+    "since": None,
+    "agent": None,
+    "problems": [],
+    "stopping": None,
+}
+
+
+def _online(agent: AgentView) -> Mapping[str, Any]:
+    facts, supervision = agent.facts(), agent.supervision()
     stop = supervision["stop"]
-    return {
-        "state": supervision["state"],
-        "reason": supervision["reason"],
-        "since": supervision["since"],
-        "agent": {
-            "name": facts.name,
-            "instance": facts.instance,
-            "pid": facts.pid,
-            "version": facts.version,
-            "config": str(facts.config),
-            "startedAt": utc_iso(facts.started_at),
-        },
-        "files": dict(counts.files),
-        "deliveries": {lane: dict(states) for lane, states in counts.deliveries.items()},
-        "queue": queue(facts.queue, facts.most_items),
-        "problems": [problem(one) for one in facts.problems],
-        "stopping": None
-        if stop is None or "phase" not in stop
-        else {
+    stopping: shapes.StopShape | None = None
+    if stop is not None and "phase" in stop:  # once it is over, a report stands there
+        stopping = {
             "phase": stop["phase"],
             "left": stop["left"],
             "waitingFor": stop["waiting_for"],
             "inFlight": stop["in_flight"],
-        },
+        }
+    about: shapes.AgentShape = {
+        "name": facts.name,
+        "instance": facts.instance,
+        "pid": facts.pid,
+        "version": facts.version,
+        "config": str(facts.config),
+        "startedAt": utc_iso(facts.started_at),
     }
-
-
-def queue(view: QueueView, most: int | None) -> shapes.QueueShape:
-    """The queue's depth and limits."""
     return {
-        "items": view.items,
-        "bytes": view.bytes,
-        "maxItems": view.max_items,
-        "maxBytes": view.max_bytes,
-        "highItems": view.high_items,
-        "lowItems": view.low_items,
-        "mostItems": most,
-        "oldestAge": round(view.oldest_age, 3),
+        "state": supervision["state"],
+        "reason": supervision["reason"],
+        "since": supervision["since"],
+        "agent": about,
+        "problems": [problem(one) for one in facts.problems],
+        "stopping": stopping,
     }
 
 
-def folder(view: FolderView) -> shapes.FolderShape:
+def folder(one: FolderStatus) -> shapes.FolderShape:
     """A watched folder."""
     return {
-        "name": view.name,
-        "path": str(view.path),
-        "state": view.state,
-        "reason": view.reason,
-        "since": utc_iso(view.since),
-        "watching": view.watching,
-        "waiting": view.waiting,
-        "converters": list(view.converters),
-        "destinations": list(view.destinations),
-        "lastScan": time_or_none(view.last_scan),
+        "name": one.name,
+        "path": str(one.path),
+        "state": str(one.state),
+        "reason": one.reason,
+        "since": utc_iso(one.since),
+        "watching": one.watching,
+        "waiting": one.waiting,
+        "reasons": dict(one.reasons),
+        "holding": one.holding,
+        "claimed": one.claimed,
+        "lastScan": _time(one.last_scan),
+        "lastClaim": _time(one.last_claim),
+        "problem": None if one.problem is None else problem(one.problem),
+        "stuck": [problem(stuck) for stuck in one.stuck],
     }
 
 
@@ -95,7 +93,7 @@ def destination(lane: LaneStatus) -> shapes.DestinationShape:
         "since": utc_iso(lane.since),
         "inFlight": lane.in_flight,
         "leased": lane.leased,
-        "nextProbe": time_or_none(lane.next_probe),
+        "nextProbe": _time(lane.next_probe),
         "failures": lane.failures,
         "lastReceipt": None if lane.last_receipt is None else dict(lane.last_receipt),
         "lastError": None if lane.last_error is None else dict(lane.last_error),
@@ -134,11 +132,25 @@ def plugin(view: PluginView) -> shapes.PluginShape:
     }
 
 
+def submitted(items: Sequence[Submission]) -> shapes.SubmittedShape:
+    """What became of each path."""
+    return {
+        "items": [
+            {
+                "path": str(one.path),
+                "fileId": one.file_id,
+                "problem": None if one.problem is None else problem(one.problem),
+            }
+            for one in items
+        ]
+    }
+
+
 def problem(one: Problem) -> shapes.ProblemShape:
     """What is wrong."""
     return {"code": one.code, "what": one.what, "where": one.where, "todo": one.todo}
 
 
-def time_or_none(value: float | None) -> str | None:
+def _time(value: float | None) -> str | None:
     """ISO 8601, where there is a time."""
     return None if value is None else utc_iso(value)

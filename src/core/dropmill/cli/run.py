@@ -1,0 +1,66 @@
+"""`dropmill run`: the agent in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dropmill.cli.config import read
+from dropmill.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from dropmill.config.settings import Settings
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.pass_obj
+@with_session
+def run(session: Session, signals: Any) -> int:
+    """Run the agent in the foreground until SIGTERM or SIGINT.
+
+    The first signal lets work in flight finish, a second one cancels it, a third ends at once; nothing is lost by any of them.
+    Where files are dropped and where reports appear is printed first, the log goes to standard error.
+
+    The exit code is 0 after a clean stop, 10 where work was cancelled, 11 where something would not end, 12 at the hard
+    deadline, 70 where a part failed for good; 4 where the configuration is wrong, 5 where another agent has the state folder.
+    """
+    from dropmill.agent import run_agent
+
+    configuration = read(session)
+    for warning in configuration.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    _introduce(session, configuration.settings)
+    code: int = asyncio.run(run_agent(configuration, signals=signals))
+    return code
+
+
+def _introduce(session: Session, settings: Settings) -> None:
+    if session.output.as_json:
+        session.output.json(
+            {
+                "config": str(settings.file),
+                "state": str(settings.agent.state),
+                "socket": str(settings.control.socket),
+                "folders": {folder.name: str(folder.path) for folder in settings.folders},
+                "destinations": {one.name: _where(one.transport, one.options) for one in settings.destinations},
+            }
+        )
+    else:
+        for folder in settings.folders:
+            session.output.line(f"drop files into {folder.path}  ({folder.name})")
+        for one in settings.destinations:
+            session.output.line(f"reports appear at {_where(one.transport, one.options)}  ({one.name})")
+    session.output.flush()
+
+
+def _where(transport: str, options: Any) -> str:
+    """What a person calls the place: a path or URL where the transport has one; options that may be secret are none of these."""
+    for name in ("path", "url"):
+        if isinstance(options.get(name), str):
+            return re.sub(r"(?<=://)[^/@]*@", "", str(options[name]))
+    return transport
