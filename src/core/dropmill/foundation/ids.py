@@ -9,6 +9,8 @@ from dropmill.foundation.clock import Clock
 __all__ = ["IdSource"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = tuple(range(70, -10, -10))
 
 
 class IdSource:
@@ -20,4 +22,4 @@ class IdSource:
 
     def new(self) -> str:
         number = (int(self._clock.time() * 1000) << 35) | self._random.getrandbits(35)
-        return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(75, -5, -5))
+        return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])

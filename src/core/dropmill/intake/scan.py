@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from dropmill.intake.names import NameFilter
 from dropmill.intake.settle import Stamp, stamp_of
@@ -32,14 +32,13 @@ def order_key(order: Order, path: str, stamp: Stamp) -> Key:
     return (-stamp[1], path) if order == "newest" else (0, path)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Candidate:
-    """A regular file whose name is wanted; sorts by the folder's order."""
+class Candidate(NamedTuple):
+    """A regular file whose name is wanted; sorts by the folder's order (keys differ, as they end in the path)."""
 
     key: Key
-    path: str = field(compare=False)
+    path: str
     """Relative to the root."""
-    stamp: Stamp = field(compare=False)
+    stamp: Stamp
 
 
 @dataclass(kw_only=True)
