@@ -1,0 +1,71 @@
+"""Carries what happens to the log and to the plugins that listen. Never waits and never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from dropmill.api import AgentEvent
+from dropmill.foundation.clock import Clock
+from dropmill.foundation.errors import Problem
+from dropmill.plugins import EventBroadcaster, Listener
+from dropmill.supervision.events import SupervisionEvent
+
+__all__ = ["Herald"]
+
+_log = structlog.get_logger("dropmill")
+
+_LEVELS = {
+    "file.failed": "warning",
+    "file.parked": "warning",
+    "file.released": "debug",
+    "delivery.dead": "warning",
+    "delivery.evicted": "warning",
+}
+"""How loud what happens to files and deliveries is; the rest is worth a debug line."""
+
+
+class Herald:
+    """The one path from any event to log and plugins."""
+
+    def __init__(self, clock: Clock, listeners: tuple[Listener, ...]) -> None:
+        self._clock = clock
+        self._broadcaster = EventBroadcaster(listeners, self.tell_problem)
+
+    def start(self) -> None:
+        self._broadcaster.start()
+
+    def stop(self) -> None:
+        """Let listeners finish what waits, for a short while; blocks that long at most."""
+        for plugin in self._broadcaster.stop():
+            _log.warning("a plugin has not finished with its events", code="DM-P030", plugin=plugin)
+
+    def tell(self, name: str, subject: str, data: Mapping[str, Any]) -> None:
+        """From the queue, after the commit."""
+        getattr(_log, _LEVELS.get(name, "debug"))(name, subject=subject, **_plain(data))
+        self._broadcaster.publish(AgentEvent(name=name, time=self._clock.time(), subject=subject, data=data))
+
+    def tell_event(self, event: AgentEvent) -> None:
+        """From a lane."""
+        self._broadcaster.publish(event)
+
+    def tell_supervision(self, event: SupervisionEvent) -> None:
+        """From the supervisor."""
+        fields = _plain(event.data)
+        if event.problem is not None:
+            fields |= {"code": event.problem.code, "what": event.problem.what, "todo": event.problem.todo}
+        getattr(_log, event.level)(event.name, subject=event.subject, **fields)
+        self._broadcaster.publish(AgentEvent(name=event.name, time=event.time, subject=event.subject, data=event.data))
+
+    def tell_problem(self, problem: Problem) -> None:
+        """Something is wrong that a person should know of."""
+        _log.error(problem.what, code=problem.code, where=problem.where, todo=problem.todo)
+
+
+def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Names that structlog uses itself are not overwritten."""
+    return {
+        f"{key}_" if key in ("event", "level", "timestamp", "subject") else key: value for key, value in data.items()
+    }
