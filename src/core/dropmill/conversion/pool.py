@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from dropmill.config.settings import ConversionSettings, ConverterChoice
 from dropmill.conversion.fleet import Fleet
@@ -21,7 +22,16 @@ from dropmill.conversion.handle import WorkerHandle
 from dropmill.conversion.inputs import Job, Prepared, Unreadable, close_all, prepare
 from dropmill.conversion.launch import Launched, LaunchPlan, launch, worker_environment
 from dropmill.conversion.orphans import end_tagged, tag_of
-from dropmill.conversion.outcomes import Ambiguous, Converted, NoConverter, NotReady, Outcome, Refused, Waiting
+from dropmill.conversion.outcomes import (
+    Ambiguous,
+    Converted,
+    NoConverter,
+    NotReady,
+    Outcome,
+    Refused,
+    StagedReport,
+    Waiting,
+)
 from dropmill.conversion.patience import HARD
 from dropmill.conversion.selection import Candidate, ConverterBinding, Selector
 from dropmill.conversion.staged import StagedReports
@@ -34,6 +44,8 @@ from dropmill.foundation.clock import Clock
 from dropmill.foundation.failpoints import Failpoints
 
 __all__ = ["ConversionPool", "ConverterBinding", "WorkerView"]
+
+T = TypeVar("T")
 
 _RECYCLE_GROWTH = 268_435_456
 _CLOSE_TOGETHER = 32
@@ -175,6 +187,16 @@ class ConversionPool:
     def selector(self, choices: Sequence[ConverterChoice]) -> Selector:
         """For a folder's converters; make it once and use it for all its files."""
         return Selector(choices, self._converters)
+
+    def plugin_of(self, converter: str) -> str:
+        """The plugin that offers a converter."""
+        return self._converters[converter].plugin
+
+    async def in_thread(self, call: Callable[[], T], reports: Sequence[StagedReport]) -> T:
+        """Make a call that goes through reports: in a thread where that reads files, else at once."""
+        if isinstance(reports, StagedReports) and reports.spooled:
+            return await self._threads.submit("scratch", call)
+        return call()
 
     def prepare(self, place: str, jobs: Sequence[Job]) -> asyncio.Future[list[Prepared | Unreadable]]:
         """Open files that lie at one place (a folder's root), in its thread; give each to `convert`, which closes it."""
