@@ -10,7 +10,7 @@ through is charged like any failed item.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from random import Random
 
 from dropmill.delivery.breaker import Breaker, Cause, Circuit
@@ -21,8 +21,6 @@ from dropmill.queue.records import Lease
 __all__ = ["Gate"]
 
 _MAX_SUSPECTS = 1_000
-_LET_OTHERS_FIRST = 1.25
-"""Times the wait for the next trial: what was refused is due again only after that, so that another item is the trial."""
 
 
 class Gate:
@@ -87,6 +85,12 @@ class Gate:
             self._fail(signal.reason, signal.after)
         return ending.verdicts
 
+    def suspects(self) -> Collection[int]:
+        """Items that were refused since anything got through: the trial is better made with another one."""
+        if self._ordered:
+            return ()
+        return {number for number, mark in self._suspects.items() if mark == self._successes}
+
     def needs_asking(self) -> bool:
         """Whether a probe comes before the trial."""
         return self.breaker.cause is not Cause.FAILURES
@@ -102,8 +106,7 @@ class Gate:
         while len(self._suspects) > _MAX_SUSPECTS:
             self._suspects.popitem(last=False)
         self.refuse(signal, late=True)
-        delay = 0.0 if self._ordered else _LET_OTHERS_FIRST * self.wait()
-        return [GivenBack(lease, delay, signal.problem.what) for lease in batch]
+        return [GivenBack(lease, 0.0, signal.problem.what) for lease in batch]
 
     def _fail(self, reason: str, after: float | None) -> None:
         self.breaker = self.breaker.failed(self._clock.monotonic(), reason, fraction=self._random.random(), after=after)

@@ -39,6 +39,8 @@ _BEAT = 10.0
 _PREFETCH = 8
 """Batches leased ahead for each send that may be in flight, so that one claim serves many sends."""
 _MAX_PREFETCH = 256
+_BATCH_BYTES = 33_554_432
+"""A batch has a time limit as a whole: so much together, or one item alone."""
 _MAX_UNSETTLED = 512
 """Answers that the queue has not committed yet; above it nothing new is sent."""
 _FIRST_TRIAL = 1.0
@@ -80,7 +82,8 @@ class Lane:
         self._store = store
         self._clock = clock
         self._ordered = caps.ordered
-        self._max_bytes = caps.max_bytes
+        self._limit = caps.max_bytes
+        self._max_bytes = min(_BATCH_BYTES, caps.max_bytes or _BATCH_BYTES)
         self._max_batch = max(1, caps.max_batch)
         self._width = 1 if caps.ordered else min(destination.concurrency, caps.max_in_flight or destination.concurrency)
         ahead = 1 if caps.ordered else self._width * _PREFETCH
@@ -228,40 +231,59 @@ class Lane:
             return _BEAT if self._paused or self._gate.due() else self._gate.wait()
         if self._probing:
             return _BEAT
-        trial = self._gate.trial
-        await self._begin_sends(sends, width=1 if trial else self._width, count=1 if trial else self._max_batch)
-        return await self._fill_buffer(books, trial)
+        if self._gate.trial:
+            return await self._try_one(sends, books)
+        await self._begin_sends(sends)
+        if self._ordered and (self._sends or self._ledger.leased):
+            return _BEAT  # nothing more before what is out has been settled
+        if self._ledger.buffered > self._prefetch // 2:
+            return _BEAT
+        return await self._claim(books, self._prefetch - self._ledger.buffered)
 
-    async def _begin_sends(self, sends: Crew, *, width: int, count: int) -> None:
-        while len(self._sends) < width and self._ledger.unsettled <= _MAX_UNSETTLED:
-            batch = self._next_batch(count)
+    async def _begin_sends(self, sends: Crew) -> None:
+        while len(self._sends) < self._width and self._ledger.unsettled <= _MAX_UNSETTLED:
+            batch = self._fitting(self._ledger.take(self._max_batch, self._max_bytes))
             if not batch:
                 return
-            self._send_number += 1
-            self._sends[self._send_number] = (self._clock.time(), len(batch))
-            await sends.start(self._send(self._send_number, batch))
+            await self._begin(sends, batch)
 
-    async def _fill_buffer(self, books: Crew, trial: bool) -> float:
+    async def _try_one(self, sends: Crew, books: Crew) -> float:
+        """On trial: one item alone, and if possible none of those that were refused just before."""
+        if self._sends:
+            return _BEAT
+        suspects = self._gate.suspects()
+        batch = self._fitting(self._ledger.take_one(suspects))
+        if batch:
+            await self._begin(sends, batch)
+        elif not self._ledger.leased:  # what was given back must be there to be handed out again
+            return await self._claim(books, min(len(suspects) + 1, _MAX_PREFETCH))
+        return _BEAT
+
+    async def _begin(self, sends: Crew, batch: Sequence[Lease]) -> None:
+        self._send_number += 1
+        self._sends[self._send_number] = (self._clock.time(), len(batch))
+        await sends.start(self._send(self._send_number, batch))
+
+    async def _claim(self, books: Crew, count: int) -> float:
         ledger = self._ledger
-        if ledger.claiming or ((self._ordered or trial) and (self._sends or ledger.leased)):
-            return _BEAT  # in order, or on trial: nothing more before what is out has been settled
-        if not trial and ledger.buffered > self._prefetch // 2:
+        if ledger.claiming:
             return _BEAT
         if ledger.worth_claiming():
             ledger.start_claim()
-            await books.start(ledger.claim(1 if trial else self._prefetch - ledger.buffered, ordered=self._ordered))
+            await books.start(ledger.claim(count, ordered=self._ordered))
             return _BEAT
         wait = ledger.wait_for_more()
         return _BEAT if wait is None else wait
 
-    def _next_batch(self, count: int) -> list[Lease]:
-        limit = self._max_bytes
-        while True:
-            batch = self._ledger.take(count, limit)
-            if limit is None or not batch or batch[0].size <= limit:
-                return batch
-            self._board.counts["rejected"] += 1
-            self._ledger.settle([self._judge.too_large(batch[0], limit)])
+    def _fitting(self, batch: Sequence[Lease]) -> Sequence[Lease]:
+        """The batch, unless it is a single item that the transport cannot take."""
+        limit = self._limit
+        if limit is None or not batch or batch[0].size <= limit:
+            return batch
+        self._board.counts["rejected"] += 1
+        self._ledger.settle([self._judge.too_large(batch[0], limit)])
+        self.wake()
+        return ()
 
     def _must_prepare(self, busy: bool) -> bool:
         """Whether the transport must be opened or asked before anything is sent."""

@@ -8,7 +8,7 @@ and are tried again, so an answer of the destination is never forgotten while th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dropmill.delivery.verdicts import Failed, GivenBack, Sent, Verdict
@@ -116,6 +116,14 @@ class Ledger:
             batch.append(self._buffer.popleft())
         return batch
 
+    def take_one(self, shunned: Collection[int]) -> list[Lease]:
+        """One lease to send, if any waits: the first one whose item is not shunned, else the first."""
+        for index, lease in enumerate(self._buffer):
+            if lease.id not in shunned:
+                del self._buffer[index]
+                return [lease]
+        return [self._buffer.popleft()] if self._buffer else []
+
     # --- what the lane tells -----------------------------------------------------------------------------------------------
 
     def settle(self, verdicts: Sequence[Verdict]) -> None:
@@ -180,7 +188,9 @@ class Ledger:
                 self._held[lease.id, lease.fence] = lease
                 self._buffer.append(lease)
             self._next_at = claimed.next_at
-            if len(claimed.leases) < limit:
+            if len(claimed.leases) >= limit:
+                self._empty_at = None
+            else:
                 self._empty_at = seen
                 # A due item that the queue does not hand out (clocks apart by a hair) must not make us ask in a circle.
                 if claimed.next_at is not None and claimed.next_at <= self._clock.time():
