@@ -18,9 +18,8 @@ __all__ = ["run"]
 
 
 @click.command()
-@click.pass_obj
 @with_session
-def run(session: Session, signals: Any) -> int:
+def run(session: Session) -> int:
     """Run the agent in the foreground until SIGTERM or SIGINT.
 
     The first signal lets work in flight finish, a second one cancels it, a third ends at once; nothing is lost by any of them.
@@ -35,7 +34,7 @@ def run(session: Session, signals: Any) -> int:
     for warning in configuration.warnings:
         click.echo(f"warning: {warning}", err=True)
     _introduce(session, configuration.settings)
-    code: int = asyncio.run(run_agent(configuration, signals=signals))
+    code: int = asyncio.run(run_agent(configuration, signals=click.get_current_context().obj))
     return code
 
 
