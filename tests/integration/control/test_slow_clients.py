@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from dataclasses import replace
 from typing import Any
@@ -229,6 +230,17 @@ async def test_half_an_answer_is_cut_rather_than_completed(running: Any) -> None
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await client.reader.readexactly(996)
     assert running.server.guard.ended == {Ended.REQUEST: 1}
+
+
+async def test_garbage_behind_half_an_answer_cuts_it_off(start: Any) -> None:
+    running = await start(replace(TINY, request=20.0))
+    client = await running.connect()
+    await client.send(b"GET /half HTTP/1.1\r\n\r\n")
+    await client.reader.readuntil(b"half")
+    await client.send(b"\x00\x01 garbage\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        assert await client.reader.read() == b""  # no second answer within the first
+    assert await client.ended() < 1
 
 
 async def test_stream_outlives_the_request_limit_and_age_but_not_a_stuck_reader(start: Any) -> None:
