@@ -20,7 +20,18 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _MAPS = ("properties", "patternProperties", "$defs", "dependentSchemas")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-_SINGLES = ("additionalProperties", "items", "contains", "not", "if", "then", "else", "propertyNames")
+_SINGLES = (
+    "additionalProperties",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "items",
+    "contains",
+    "not",
+    "if",
+    "then",
+    "else",
+    "propertyNames",
+)
 
 
 def compose(catalog: Catalog) -> Schema:

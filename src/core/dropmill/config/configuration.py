@@ -91,7 +91,11 @@ def read(
     hidden = {where for where, part, value in visit(schema, data, schema) if _secret(part, value)}
     translator = Translator(document, hidden)
     found = findings(schema, data, schema)
-    problems = [translator.problem(finding) for finding in found]
+    problems = list(
+        {
+            (finding.path, problem.code): problem for finding in found for problem in [translator.problem(finding)]
+        }.values()
+    )
     problems += _not_finite(document, found)
     sound = _sound(data, found)
     references = References(document, sound, catalog)

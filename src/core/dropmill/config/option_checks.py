@@ -7,6 +7,7 @@ which secret is not there. Secrets are fetched to see whether they exist and fit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,7 @@ class OptionChecks:
                 self._add(
                     path,
                     finding.keyword,
-                    self._translator.problem(
-                        Finding(path, finding.keyword, finding.schema, finding.value, finding.argument)
-                    ),
+                    self._translator.problem(replace(finding, path=path)),
                 )
         visits = list(visit(whole, merged.options, self._schema))
         for path, part, value in visits:
@@ -107,7 +106,7 @@ class OptionChecks:
             return True
         within = [each for each in self._earlier if any(each.path[: len(layer)] == layer for layer in use.layers)]
         if finding.keyword != "required":
-            return bool(within) and not finding.path
+            return any(not finding.path or each.path[: len(path)] == path for each in within)
         key = str(finding.argument)
         parent = finding.path[:-1]
         return any(get(self._document.data, (*layer, *parent, key)) is not None for layer in use.layers) or any(
@@ -168,7 +167,7 @@ class OptionChecks:
             except SecretError as error:
                 found = False
                 problem = self._document.problem(
-                    source, error.code, error.problem.what, error.problem.todo, value=_written(reference)
+                    source, error.code, error.problem.what, error.problem.todo, value=self._written(source)
                 )
                 self._add(source, "secret", problem)
         if found and references:
@@ -179,9 +178,14 @@ class OptionChecks:
                     "DM-C034",
                     f"the secret kept there does not have the form that {spell(path)} needs",
                     "look at what it holds: a line end too many, quotes around it, or another secret",
-                    value=_written(references[path]),
+                    value=self._written(source),
                 )
                 self._add(source, "secret", problem)
+
+    def _written(self, source: KeyPath) -> str:
+        """A reference to a secret as the file has it."""
+        key, value = next(iter(get(self._document.data, source).items()))
+        return f"{{ {key} = {render(value)} }}"
 
     def _misfits(
         self, merged: Merged, references: Mapping[KeyPath, SecretReference], schema: Mapping[str, Any]
@@ -191,8 +195,3 @@ class OptionChecks:
         for finding in findings(original, resolved, original):
             if finding.path in references:
                 yield finding.path
-
-
-def _written(reference: SecretReference) -> str:
-    key, value = next(iter(reference.as_dict().items()))
-    return f"{{ {key} = {render(value)} }}"

@@ -76,7 +76,7 @@ def fetch(reference: SecretReference, environment: Mapping[str, str] = os.enviro
     else:
         what = f"could not be read within {_LIMIT:g} s"
     raise SecretError(
-        f"the secret's file {what}",
+        f"the file {file}, where the secret should be, {what}",
         where=str(file),
         todo="let it hold the secret alone, readable by the agent's user and nobody else",
     )

@@ -62,6 +62,10 @@ class Translator:
             return self._unknown(finding)
         if keyword == "required":
             return self._missing(finding)
+        if keyword == "dependentRequired":
+            what = f"is missing: {finding.argument} needs it"
+            todo = f"add {finding.path[-1]}, or take {finding.argument} out"
+            return self._document.problem(finding.path, "DM-C014", what, todo, at_key=True)
         if keyword == "type":
             return self._say(finding, "DM-C011", f"must be {expected(schema)}", f"write {_example(schema)}")
         if keyword in _RANGES:
@@ -106,6 +110,7 @@ class Translator:
         if finding.keyword == "additionalProperties":
             guess = closest(str(finding.argument), ("env", "file"))
             what = "is not known here"
+            todo = f"did you mean {guess}?" if guess else todo
             return self._document.problem(
                 finding.path, "DM-C010", what, todo, value=REDACTED, suggestion=guess, at_key=True
             )

@@ -34,6 +34,8 @@ class Finding:
     """As validated; may be a secret."""
     argument: Any
     """What the keyword says; for a missing or unknown key that key, for one that another key needs the other."""
+    conditional: bool = False
+    """Whether a key is missing only because of what another key says (which may be missing itself)."""
 
 
 def findings(schema: Schema, value: Any, root: Schema) -> list[Finding]:
@@ -44,7 +46,8 @@ def findings(schema: Schema, value: Any, root: Schema) -> list[Finding]:
     for error in validator.iter_errors(value):
         for finding in _flat(error, root):
             found.setdefault((finding.path, finding.keyword), finding)
-    return list(found.values())
+    lacking = {each.path[:-1] for each in found.values() if each.keyword == "required" and not each.conditional}
+    return [each for each in found.values() if not (each.conditional and each.path[:-1] in lacking)]
 
 
 def _checker() -> FormatChecker:
@@ -69,7 +72,7 @@ def _flat(error: ValidationError, root: Schema) -> Iterator[Finding]:
     elif keyword == "required":
         for key in schema.get("required", ()):
             if key not in value:
-                yield Finding((*path, key), keyword, schema, None, key)
+                yield Finding((*path, key), keyword, schema, None, key, conditional=_conditional(error))
     elif keyword == "dependentRequired":
         for cause, needed in schema["dependentRequired"].items():
             for key in needed if cause in value else ():
@@ -81,6 +84,13 @@ def _flat(error: ValidationError, root: Schema) -> Iterator[Finding]:
         yield Finding(path, keyword, schema, error.instance, error.validator_value)
 
 
+def _conditional(error: ValidationError) -> bool:
+    """Whether the rule stands in a `then` or `else` that speaks of the same value."""
+    way = list(error.absolute_schema_path)
+    here = len(way) - way[::-1].index("properties") if "properties" in way else 0
+    return not {"then", "else"}.isdisjoint(way[here:])
+
+
 def _matches(pattern: str, key: str) -> bool:
     return re.search(pattern, key) is not None
 
@@ -89,7 +99,9 @@ def _branches(error: ValidationError, path: KeyPath, schema: Schema, root: Schem
     branches: dict[Any, list[ValidationError]] = {}
     for part in error.context or ():
         branches.setdefault(part.relative_schema_path[0], []).append(part)
-    fitting = [found for found in branches.values() if not any(_elsewhere(part) for part in found)]
+    fitting = [found for found in branches.values() if not any(_wrong_type(part) for part in found)]
+    if len(fitting) > 1:
+        fitting = [found for found in fitting if not any(_other_word(part) for part in found)]
     if len(fitting) == 1:
         for part in fitting[0]:
             yield from _flat(part, root)
@@ -101,9 +113,9 @@ def _branches(error: ValidationError, path: KeyPath, schema: Schema, root: Schem
         yield Finding(path, str(error.validator), schema, error.instance, None)
 
 
-def _elsewhere(part: ValidationError) -> bool:
-    """Whether this error shows that its branch is not the one that was meant: another type, or another word that selects it."""
-    return _wrong_type(part) or (part.validator in ("const", "enum") and len(part.relative_path) <= 1)
+def _other_word(part: ValidationError) -> bool:
+    """Whether the branch is for another value of the key that selects it."""
+    return part.validator in ("const", "enum") and len(part.relative_path) <= 1
 
 
 def _wrong_type(part: ValidationError) -> bool:

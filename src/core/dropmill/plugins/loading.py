@@ -7,10 +7,8 @@ never on the event loop. Nothing that is not enabled is imported.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,10 +52,7 @@ def load(pins: Sequence[Pin], *, limits: Limits = _LIMITS, discovery: Discovery 
     """
     found = discovery or discover()
     chosen, refusals = _choose(pins, found)
-    with ThreadPoolExecutor(1, thread_name_prefix="plugin probation") as pool:
-        trials = pool.submit(try_out, list(chosen.values()), limits)
-        importlib.import_module("jsonschema")  # needed to check the records: imported while the other process works
-        verdicts = trials.result()
+    verdicts = try_out(list(chosen.values()), limits)
     adopted = {name: _adopt(entry, verdicts[name], limits) for name, entry in chosen.items()}
     registry = _Builder()
     for name, adoption in adopted.items():

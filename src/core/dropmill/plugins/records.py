@@ -1,7 +1,6 @@
 """Checks the records that plugins register, and copies what the agent keeps, so that nothing of a plugin's runs later.
 
-A record that passes is of exactly the type that the hook promises, holds plain values, and its options schema is valid JSON
-Schema 2020-12, self-contained, closed, described, and its defaults fit it.
+A record that passes is of exactly the type that the hook promises and holds plain values of sensible sizes.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from dropmill.api import Accepts, ConverterSpec, Magic, PolicySpec, TransportCaps, TransportSpec
+from dropmill.plugins.option_schemas import flaws_of
 
 __all__ = ["checked"]
 
@@ -21,11 +21,7 @@ SpecT = TypeVar("SpecT", ConverterSpec, TransportSpec, PolicySpec)
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _MOST_SCHEMA = 1_000_000
-_MOST_DEPTH = 50
-_FOREIGN = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary")
-_UNITS = ("bytes", "seconds")
 
 
 def checked(record: object, kind: type[SpecT]) -> tuple[SpecT | None, list[str]]:
@@ -39,7 +35,7 @@ def checked(record: object, kind: type[SpecT]) -> tuple[SpecT | None, list[str]]
     elif isinstance(record, TransportSpec):
         flaws += _caps(record.caps)
     schema, found = _plain(record.options_schema)
-    flaws += found or _schema(schema)
+    flaws += found or flaws_of(schema)
     if flaws:
         return None, flaws
     return dataclasses.replace(record, options_schema=schema), []
@@ -125,75 +121,3 @@ def _mapping(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-
-
-def _schema(schema: dict[str, Any]) -> Iterator[str]:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        yield f"options_schema is not valid JSON Schema 2020-12: at {error.json_path}: {error.message[:200]}"
-        return
-    if schema.get("type") != "object":
-        yield 'options_schema does not say "type": "object"'
-    if schema.get("additionalProperties") is not False:
-        yield 'options_schema does not say "additionalProperties": false'
-    if schema.get("$schema", Draft202012Validator.META_SCHEMA["$id"]) != Draft202012Validator.META_SCHEMA["$id"]:
-        yield f"options_schema is written in {schema['$schema']}; JSON Schema 2020-12 is expected"
-    flaws = list(_walk(schema, "options_schema", 0))
-    yield from flaws
-    if flaws:
-        return
-    for name, option in schema.get("properties", {}).items():
-        if isinstance(option, dict) and "default" in option:
-            root = {
-                "$ref": f"#/properties/{name}",
-                "properties": schema["properties"],
-                "$defs": schema.get("$defs", {}),
-            }
-            for flaw in Draft202012Validator(root).iter_errors(option["default"]):
-                yield f"the default of option {name} does not fit its own schema: {flaw.message[:200]}"
-
-
-def _walk(schema: Any, where: str, depth: int) -> Iterator[str]:
-    """Our own rules, for the schema and everything in it."""
-    if depth > _MOST_DEPTH:
-        yield f"{where} is nested more than {_MOST_DEPTH} deep"
-        return
-    if not isinstance(schema, dict):
-        return
-    for keyword in _FOREIGN:
-        if keyword in schema:
-            yield f"{where} uses {keyword}; an options schema refers to its own parts by #/ alone"
-    reference = schema.get("$ref", "#")
-    if reference != "#" and not reference.startswith("#/"):
-        yield f"{where} refers to {reference!r}; an options schema refers to its own parts by #/ alone"
-    if schema.get("writeOnly") is True:
-        if schema.get("type") != "string":
-            yield f'{where} is a secret (writeOnly) and does not say "type": "string"'
-        if "default" in schema:
-            yield f"{where} is a secret (writeOnly) with a default"
-    if "x-path" in schema and not isinstance(schema["x-path"], bool):
-        yield f"{where} says x-path = {schema['x-path']!r}; true or false is expected"
-    if "x-unit" in schema and schema["x-unit"] not in _UNITS:
-        yield f"{where} says x-unit = {schema['x-unit']!r}; {' or '.join(_UNITS)} is expected"
-    for name, option in schema.get("properties", {}).items():
-        if depth == 0 and not _OPTION.fullmatch(name):
-            yield f"{where} has an option named {name!r}; letters, digits, - and _ are allowed, a letter first"
-        if isinstance(option, dict) and not {"description", "const", "$ref"} & set(option):
-            yield f"{where}: option {name} has no description"
-    for keyword, value in schema.items():
-        yield from _parts(keyword, value, where, depth)
-
-
-def _parts(keyword: str, value: Any, where: str, depth: int) -> Iterator[str]:
-    if keyword in ("properties", "patternProperties", "$defs", "dependentSchemas"):
-        for name, part in value.items():
-            yield from _walk(part, f"{where}.{name}", depth + 1)
-    elif keyword in ("allOf", "anyOf", "oneOf", "prefixItems"):
-        for part in value:
-            yield from _walk(part, where, depth + 1)
-    elif keyword in ("additionalProperties", "items", "contains", "not", "if", "then", "else", "propertyNames"):
-        yield from _walk(value, where, depth + 1)
