@@ -239,7 +239,10 @@ class Desk:
         ]
 
     def settings_shown(self) -> Mapping[str, Any]:
-        return {"agent": {"state": str(self.state)}}
+        from dropmill.config import effective_settings, read
+        from dropmill.plugins import load
+
+        return effective_settings(read(self.config, load))
 
     async def checks(self) -> Sequence[Check]:
         if self.hang is not None:

@@ -241,6 +241,7 @@ async def test_garbage_behind_half_an_answer_cuts_it_off(start: Any) -> None:
     with contextlib.suppress(ConnectionError):
         assert await client.reader.read() == b""  # no second answer within the first
     assert await client.ended() < 1
+    assert not running.server.guard.ended  # it did not have to wait for a limit
 
 
 async def test_stream_outlives_the_request_limit_and_age_but_not_a_stuck_reader(start: Any) -> None:

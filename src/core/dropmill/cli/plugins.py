@@ -39,7 +39,7 @@ def list_(session: Session) -> None:
     enabled = {pin.name for pin in _pins(session, optional=True)}
     names = {*found.claims, *found.foreign}
     by_name = {name: [*found.claims.get(name, ()), *found.foreign.get(name, ())] for name in names}
-    items = [
+    items: list[dict[str, Any]] = [
         {
             "name": name,
             "enabled": name in enabled,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dropmill.cli.codes import Exit, exit_code
-from dropmill.cli.errors import UsageError, as_json, as_text
+from dropmill.cli.errors import Refused, UsageError, as_json, as_text
 from dropmill.foundation.errors import DropmillError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _as_usage_error(error: click.UsageError) -> UsageError:
 def _tell(error: DropmillError, wants_json: bool) -> None:
     stream: Any = sys.stderr
     stream.reconfigure(errors="backslashreplace")
-    text = as_json(error) if wants_json else as_text(error)
+    text = as_json(error) if wants_json or isinstance(error, Refused) else as_text(error)
     try:
         stream.write(text + "\n")
         stream.flush()

@@ -92,7 +92,7 @@ class AgentView(Protocol):
     def plugins(self) -> Sequence[PluginView]: ...
 
     def settings_shown(self) -> Mapping[str, Any]:
-        """The configuration in force as JSON, defaults filled in, secrets redacted."""
+        """`effective_settings`: the configuration in force as JSON, defaults filled in, secrets redacted."""
         ...
 
     async def checks(self) -> Sequence[Check]:

@@ -64,7 +64,7 @@ def routes(agent: AgentView, queries: Queries, in_thread: InThread) -> Sequence[
         return Answer({"items": [views.plugin(one) for one in agent.plugins()]})
 
     async def config(_call: Call) -> Answer:
-        return Answer({"file": str(agent.facts().config), "settings": agent.settings_shown()})
+        return Answer(agent.settings_shown())
 
     async def live(_call: Call) -> Answer:
         return Answer({"live": True})

@@ -358,10 +358,14 @@ class DoneShape(TypedDict):
 
 
 class ConfigShape(TypedDict):
-    """The configuration in force, secrets redacted."""
+    """The configuration in force: defaults filled in, secrets redacted."""
 
     file: str
-    settings: dict[str, Any]
+    settings: Annotated[
+        dict[str, Any], "in the shape of the file; durations in seconds, sizes in bytes, absolute paths"
+    ]
+    origins: Annotated[dict[str, str], "by key path: `default`, or FILE:LINE"]
+    warnings: Annotated[list[dict[str, Any]], "what is odd and may be meant"]
 
 
 class CheckShape(TypedDict):
