@@ -196,7 +196,7 @@ class Lane:
         self._board.show(*self._state())
         self._ledger.return_buffer("the lane stops")
         await self._ledger.finished()
-        self._ledger.return_buffer("the lane stops")  # what a claim that was under way has brought
+        self._ledger.return_lost("the lane stops")  # what a claim under way has brought, or a fault of ours left behind
         self._ledger.finish()
         await self._ledger.finished()
         self._store.wakeups.notify(f"lane:{self.name}")

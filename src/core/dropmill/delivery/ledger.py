@@ -144,7 +144,7 @@ class Ledger:
             self._buffer.clear()
 
     def return_lost(self, reason: str) -> None:
-        """Give back whatever an earlier run of the lane left without a verdict."""
+        """Give back every lease that has no verdict; only while nothing is sent or settled."""
         known = {(verdict.lease.id, verdict.lease.fence) for verdict in self._verdicts}
         self._buffer.clear()
         self.settle([GivenBack(lease, 0.0, reason) for key, lease in self._held.items() if key not in known])
