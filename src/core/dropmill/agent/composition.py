@@ -220,6 +220,7 @@ class Agent:
             workers=settings.conversion.workers,
             clock=self._clock,
             failpoints=self._failpoints,
+            paused=paused_names(flags, "plugin"),
         )
         paused = paused_names(flags, "destination")
         return Parts(

@@ -74,6 +74,7 @@ class Dispatcher:
         clock: Clock,
         failpoints: Failpoints,
         breakers: Breakers | None = None,
+        paused: Mapping[str, str] | None = None,
     ) -> None:
         self._store = store
         self._pool = pool
@@ -82,6 +83,7 @@ class Dispatcher:
         self._clock = clock
         self._failpoints = failpoints
         self._breakers = breakers or Breakers()
+        self._paused = dict(paused or {})
         self._limit = workers * _PER_WORKER
         self._selectors = {name: pool.selector(folder.converters) for name, folder in folders.items()}
         self._active: dict[str, FileRecord] = {}
@@ -104,8 +106,13 @@ class Dispatcher:
         """Plugins that are left alone at present."""
         return self._breakers.views
 
+    def pause(self, plugin: str, reason: str) -> None:
+        """Ask a plugin nothing from now on: its files park as waiting for it, until `resume`."""
+        self._paused[plugin] = reason
+
     async def resume(self, plugin: str) -> int:
-        """Ask a plugin again: close its breaker and release the files that wait for it; how many those are."""
+        """Ask a plugin again: lift a pause, close its breaker, release the files that wait for it; how many those are."""
+        self._paused.pop(plugin, None)
         self._breakers.reset(plugin)
         return await self._release_waiting(plugin, f"the plugin {plugin} was resumed")
 
@@ -248,7 +255,7 @@ class Dispatcher:
         self._hangs.pop(file.folder, None)
 
         def blocked(plugin: str) -> str | None:
-            return self._breakers.ask(plugin, file.id, self._clock.monotonic())
+            return self._paused.get(plugin) or self._breakers.ask(plugin, file.id, self._clock.monotonic())
 
         try:
             outcome = await self._pool.convert(prepared, blocked=blocked)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,8 +139,17 @@ class ConversionPool:
             return
         fleet, threads = self._started
         await fleet.close(grace)
-        self._close_descriptors()
+        closing, self._to_close = self._to_close, []
+        await threads.submit("close", lambda: close_all(closing))
         await threads.submit("scratch", lambda: end_tagged(self._plan.tag))
+
+    def kill(self) -> Sequence[int]:
+        """Kill the process group of every worker that is left, without waiting; which those were. Safe at any time."""
+        left = [worker.pid for worker in self._started[0].workers] if self._started is not None else []
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        return left
 
     def _clean(self) -> list[int]:
         ended = end_tagged(tag_of(self._scratch), spare=self._plan.tag)
