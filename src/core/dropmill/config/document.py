@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 import re
-import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from dropmill.config.positions import KeyPath, Place, Positions, locate, spell
 from dropmill.config.problems import ConfigError, ConfigProblem
+from dropmill.foundation.regular import UnusableFileError, read_regular
 
 __all__ = ["MOST_BYTES", "Document", "read"]
 
@@ -87,24 +87,17 @@ def _too_deep(file: Path) -> ConfigError:
 
 def _bytes(file: Path) -> bytes:
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                what, todo = "the configuration is not a regular file", "give the path of a TOML file"
-                raise ConfigError(file, [_problem(file, None, "", "DM-C001", what, todo)])
-            content = stream.read(MOST_BYTES + 1)
+        return read_regular(file, MOST_BYTES)
     except FileNotFoundError as error:
         todo = "give its path with --config, or make one with `dropmill init`"
         problem = _problem(file, None, "", "DM-C001", "there is no configuration file", todo)
         raise ConfigError(file, [problem]) from error
+    except UnusableFileError as error:
+        what = f"the configuration cannot be used: {error}"
+        raise ConfigError(file, [_problem(file, None, "", "DM-C001", what, "give the path of a TOML file")]) from error
     except OSError as error:
         what = f"the configuration cannot be read: {error.strerror or error}"
         raise ConfigError(file, [_problem(file, None, "", "DM-C001", what, "look at its permissions")]) from error
-    if len(content) > MOST_BYTES:
-        what = f"the configuration is larger than {MOST_BYTES} bytes"
-        todo = "this is hardly a configuration file; look at the path"
-        raise ConfigError(file, [_problem(file, None, "", "DM-C001", what, todo)])
-    return content
 
 
 def _decode(file: Path, content: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Literal
 
 __all__ = ["PATTERNS", "UNITS", "Unit", "parse", "write"]
@@ -55,5 +56,10 @@ def write(value: float, unit: Unit) -> str:
     """The shortest exact way to write it, for documentation and samples: `10 GB`, `30 d`, `2 s`."""
     for name, worth in sorted(UNITS[unit].items(), key=lambda pair: -pair[1]):
         if name != "KB" and worth >= 1 and value >= worth and value % worth == 0:
-            return f"{value / worth:g} {name}"
-    return f"{value:g} {'B' if unit == 'bytes' else 's'}"
+            return f"{_plain(value / worth)} {name}"
+    return f"{_plain(value)} {'B' if unit == 'bytes' else 's'}"
+
+
+def _plain(value: float) -> str:
+    """Without an exponent."""
+    return format(Decimal(repr(value)).normalize(), "f")

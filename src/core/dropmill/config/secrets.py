@@ -7,7 +7,6 @@ anew at every call, so that a rotated secret is taken up by the next start of it
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from dropmill.foundation.errors import DropmillError
 from dropmill.foundation.guard import Raised, Returned, run_guarded
+from dropmill.foundation.regular import read_regular
 
 __all__ = ["MOST_BYTES", "SecretError", "SecretReference", "fetch", "resolve"]
 
@@ -102,11 +102,4 @@ def _resolve(value: Any, environment: Mapping[str, str]) -> Any:
 
 
 def _read(file: Path) -> str:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is no regular file")
-        content = stream.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise OSError(None, f"it is larger than {MOST_BYTES} bytes")
-    return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    return read_regular(file, MOST_BYTES).decode("utf-8").removesuffix("\n").removesuffix("\r")
