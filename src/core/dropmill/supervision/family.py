@@ -7,6 +7,7 @@ is in exactly one state. There is no task that supervises, so there is none that
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
@@ -53,6 +54,8 @@ class Family:
         self._trial = trial
         self._on_change = on_change
         self._children: dict[str, Child] = {}
+        self._users: defaultdict[str, list[Child]] = defaultdict(list)
+        """By name of a child, those that depend on it."""
         self.started = False
         self.stopping = False
         self.failed_in_stop: list[str] = []
@@ -94,6 +97,8 @@ class Family:
                 f"it depends on {', '.join(unknown)}, which does not exist", where=f"child {spec.name}"
             )
         child = self._children[spec.name] = Child(spec, self._clock)
+        for name in spec.depends:
+            self._users[name].append(child)
         if self.started or at_once:
             self._try_start(child)
         return child
@@ -105,7 +110,7 @@ class Family:
             raise SupervisionError(f"{', '.join(users)} depend on it", where=f"child {name}", todo="remove them first")
         if not child.alive:
             child.drop_timer()
-            del self._children[name]
+            self.forget(name)
             self._on_change()
             return
         if child.removed is None:
@@ -117,8 +122,10 @@ class Family:
 
     def forget(self, name: str) -> None:
         """Drop the record of a child that has ended."""
-        assert not self._children[name].alive
-        del self._children[name]
+        child = self._children.pop(name)
+        assert not child.alive
+        for dependency in child.spec.depends:
+            self._users[dependency].remove(child)
 
     # --- life ------------------------------------------------------------------------------------------------------------
 
@@ -214,7 +221,7 @@ class Family:
             if self.stopping:
                 self.failed_in_stop.append(child.name)
         if child.removed is not None:
-            self._children.pop(child.name, None)
+            self.forget(child.name)
             if not child.removed.done():
                 child.removed.set_result(None)
 
@@ -266,7 +273,7 @@ class Family:
                 self._stop_dependents(other)
 
     def _dependents(self, child: Child) -> Sequence[Child]:
-        return [other for other in self if child.name in other.spec.depends]
+        return tuple(self._users[child.name])
 
     def _cut(self, child: Child, reason: str) -> None:
         child.drop_timer()

@@ -93,7 +93,7 @@ class Supervisor:
             teller=self._teller,
             half_open=self._vigilance.half_open,
             trial=self._vigilance.trial,
-            on_change=self._review,
+            on_change=self._changed,
         )
         for spec in in_order(specs):
             self._family.add(spec)
@@ -109,6 +109,7 @@ class Supervisor:
         self._gil = GilWatch(None)
         self._next_extend = 0.0
         self._ready_by: float | None = None
+        self._review_due = False
         self._start_error: BaseException | None = None
         self._outcome: ExitCode | None = None
         self.report: StopReport | None = None
@@ -143,7 +144,9 @@ class Supervisor:
         Raises:
             SupervisionError: there is no such child.
         """
-        return self._family.resume(name)
+        resumed = self._family.resume(name)
+        self._review()
+        return resumed
 
     def __contains__(self, name: object) -> bool:
         return name in self._family
@@ -393,9 +396,16 @@ class Supervisor:
             child.spec.critical and child.alive and (child.late or child.stuck) for child in self._family
         )
 
-    def _review(self) -> None:
-        """See how the agent is after something changed."""
+    def _changed(self) -> None:
+        """Of many changes in one turn of the loop one review is made."""
         self._bell.ring()
+        if not self._review_due:
+            self._review_due = True
+            asyncio.get_running_loop().call_soon(self._review)
+
+    def _review(self) -> None:
+        """See how the agent is."""
+        self._review_due = False
         if self.stopping or self._ready_by is None:
             return
         if self.state is State.STARTING:
