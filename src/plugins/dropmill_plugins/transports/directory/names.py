@@ -51,7 +51,7 @@ def component(name: str) -> str:
 def with_suffix(name: str, key: str) -> str:
     """The name of another report's file beside one of the same name: always the same for a key."""
     stem, suffix = _split(name)
-    return f"{stem}-{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}{suffix}"
+    return f"{stem}-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}{suffix}"
 
 
 def _split(name: str) -> tuple[str, str]:

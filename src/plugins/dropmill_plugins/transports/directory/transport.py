@@ -104,12 +104,12 @@ class DirectoryTransport:
         values = values_of(item)
 
         def value(name: str) -> str:
-            return values(name) or self._missing
+            found = values(name) or self._missing
+            return found if name == "suffix" else clean(found)
 
-        folder = PurePosixPath(
-            *(component(piece) for piece in self._folder.render(value, clean).split("/") if piece.strip(" /"))
-        )
-        name = component(self._name.render(value, clean))
+        pieces = self._folder.render(value, str).split("/")
+        folder = PurePosixPath(*(component(piece) for piece in pieces if piece.strip()))
+        name = component(self._name.render(value, str))
         names = [name, with_suffix(name, item.key)] if self._beside else [name]
         return Parcel(folder=folder, names=names, size=item.size, sha256=item.sha256)
 
