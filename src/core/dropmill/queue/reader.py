@@ -211,11 +211,12 @@ class QueueReader:
                 return None
             tier, segment, place, size, crc, number = row
             data = self._bytes(connection, tier, segment, place, size, number)
-            if data is not None and zlib.crc32(data) == crc:
-                return data
+        if data is not None and zlib.crc32(data) == crc:
+            return data
+        with self._connected() as connection:
             # It may have been given back, and its place used again, while it was read.
-            (now,) = connection.execute("SELECT tier FROM report WHERE no = ?", (number,)).fetchone() or ("gone",)
-        if now == "gone":
+            now = connection.execute("SELECT tier, segment, place FROM report WHERE no = ?", (number,)).fetchone()
+        if now != (tier, segment, place) or (tier == "row" and data is None):
             return None
         raise PayloadDamaged("the payload on disk is not what was written", where=report_id)
 

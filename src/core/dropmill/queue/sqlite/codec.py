@@ -24,6 +24,8 @@ def _plain(value: object) -> object:
 
 def dump(value: Any) -> str:
     """JSON text; what orjson refuses (surrogates, integers above 64 bits) goes through the standard library."""
+    if not value:
+        return "{}" if isinstance(value, Mapping) else json.dumps(value)
     try:
         return orjson.dumps(value, default=_plain).decode()
     except TypeError:

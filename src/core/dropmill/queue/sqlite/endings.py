@@ -1,63 +1,89 @@
-"""How a delivery ends, whoever ends it: what becomes of its file, of its payload, and what is told.
+"""How a delivery ends other than by an answer, and what becomes of its payload and of its file.
 
 The transition that ends a file's last delivery decides where the file goes, and the one that ends a report's last need for its
-payload gives it back, in the same transaction.
+payload gives it back, in the same transaction (`Transaction.ended`, `Transaction.unneeded`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropmill.queue.sqlite.codec import code_of, dump, unpack
 from dropmill.queue.sqlite.transaction import Transaction
 
-__all__ = ["bury", "drop_letter", "free_payload", "lose_payload", "settle", "unsettle"]
+__all__ = ["Row", "bury", "drop_letter", "lose_payload", "row_of"]
 
 
-def settle(tx: Transaction, file: int | None, *, dead: int) -> tuple[str | None, str | None]:
-    """One pending delivery of the file has ended (`dead`: 1, as a dead letter): where the file goes. Its id and folder."""
-    if file is None:
-        return None, None
-    file_id, folder, disposal = tx.execute(
-        "UPDATE file SET pending = pending - 1, dead = dead + ?1, disposal ="
-        " CASE WHEN pending = 1 AND target IS NULL AND state IN ('converted', 'finished')"
-        " THEN nullif(CASE WHEN dead + ?1 > 0 OR dropped > 0 THEN 'failed' ELSE 'done' END, laid) ELSE disposal END"
-        " WHERE no = ?2 RETURNING id, folder, disposal",
-        (dead, file),
-    ).fetchone()
-    if disposal is not None:
-        tx.topics.add("disposals")
-    return file_id, folder
+class Row(NamedTuple):
+    """A delivery with what its end concerns."""
+
+    id: int
+    state: str
+    lane: str
+    size: int
+    report: int
+    uid: str | bytes
+    revision: int
+    sha256: str
+    tier: str
+    file: int | None
+    file_id: str | None
+    folder: str | None
+
+    @property
+    def subject(self) -> str | bytes:
+        """Whom events are about."""
+        return self.file_id or self.uid
 
 
-def unsettle(tx: Transaction, file: int | None) -> tuple[str | None, str | None]:
-    """A dead letter of the file is pending again."""
-    if file is None:
-        return None, None
+def row_of(tx: Transaction, delivery: int) -> Row | None:
+    """The delivery's row; None: unknown."""
     row = tx.execute(
-        "UPDATE file SET pending = pending + 1, dead = dead - 1, disposal = CASE WHEN target IS NULL AND state IN"
-        " ('converted', 'finished') THEN NULL ELSE disposal END WHERE no = ? RETURNING id, folder",
-        (file,),
+        "SELECT d.id, d.state, d.lane, d.size, d.report, r.uid, r.revision, r.sha256, r.tier, d.file, f.id, f.folder"
+        " FROM delivery d JOIN report r ON r.no = d.report LEFT JOIN file f ON f.no = d.file WHERE d.id = ?",
+        (delivery,),
     ).fetchone()
-    return row[0], row[1]
+    return None if row is None else Row(*row)
 
 
-def free_payload(tx: Transaction, report: int) -> None:
-    """Give the report's payload back if no delivery needs it any more (a dead letter does)."""
-    row = tx.execute(
-        "SELECT tier, segment, place FROM report WHERE no = ?1 AND NOT EXISTS"
-        " (SELECT 1 FROM delivery WHERE report = ?1 AND state NOT IN ('sent', 'dropped'))",
-        (report,),
-    ).fetchone()
-    if row is None or row[0] == "gone":
-        return
-    tier, segment, place = row
-    tx.execute("UPDATE report SET tier = 'gone', segment = NULL, place = NULL WHERE no = ?", (report,))
-    if tier == "row":
-        tx.execute("DELETE FROM blob WHERE report = ?", (report,))
-    else:
-        tx.freed(tier, segment, place if tier == "file" else None)
+def bury(tx: Transaction, row: Row, *, reason: str, error: Mapping[str, Any] | None) -> None:
+    """A pending delivery becomes a dead letter."""
+    tx.execute(
+        "UPDATE delivery SET state = 'dead', reason = ?, code = coalesce(?, code), error = coalesce(?, error),"
+        " owner = NULL, updated_at = ? WHERE id = ?",
+        (reason, code_of(error), None if error is None else dump(error), tx.now, row.id),
+    )
+    if row.state == "leased":
+        tx.set_lease(row.id, None)
+    tx.ended(row.file, dead=1)
+    tx.ledger.delivery(row.lane, row.folder, row.state, "dead", row.size)
+    tx.event(row.subject, "delivery.dead", {"delivery": row.id, "lane": row.lane, "reason": reason})
+    tx.topics.add("capacity")
+
+
+def drop_letter(tx: Transaction, row: Row, *, reason: str, counted: int = 1) -> None:
+    """A dead letter is given up; `counted`: 0 where its file may be done all the same."""
+    tx.flush()
+    tx.execute(
+        "UPDATE delivery SET state = 'dropped', reason = ?, updated_at = ? WHERE id = ?", (reason, tx.now, row.id)
+    )
+    if row.file is not None:
+        tx.execute("UPDATE file SET dead = dead - 1, dropped = dropped + ? WHERE no = ?", (counted, row.file))
+    tx.ledger.delivery(row.lane, None, "dead", "dropped", row.size)
+    tx.unneeded(row.report)
+    tx.event(
+        row.subject,
+        "delivery.dropped",
+        {
+            "delivery": row.id,
+            "lane": row.lane,
+            "key": f"{unpack(row.uid)}.{row.revision}",
+            "size": row.size,
+            "sha256": row.sha256,
+            "reason": reason,
+        },
+    )
 
 
 def lose_payload(tx: Transaction, report: int) -> None:
@@ -67,65 +93,3 @@ def lose_payload(tx: Transaction, report: int) -> None:
     tx.execute("DELETE FROM blob WHERE report = ?", (report,))
     if tier in ("segment", "file"):
         tx.freed(tier, segment, place if tier == "file" else None)
-
-
-def bury(
-    tx: Transaction,
-    delivery: int,
-    *,
-    lane: str,
-    report_id: str,
-    file: int | None,
-    size: int,
-    before: str,
-    reason: str,
-    error: Mapping[str, Any] | None,
-) -> None:
-    """A pending delivery becomes a dead letter."""
-    tx.execute(
-        "UPDATE delivery SET state = 'dead', reason = ?, code = coalesce(?, code), error = coalesce(?, error),"
-        " owner = NULL, updated_at = ? WHERE id = ?",
-        (reason, code_of(error), None if error is None else dump(error), tx.now, delivery),
-    )
-    file_id, folder = settle(tx, file, dead=1)
-    tx.ledger.delivery(lane, folder, before, "dead", size)
-    tx.event(file_id or report_id, "delivery.dead", {"delivery": delivery, "lane": lane, "reason": reason})
-    tx.topics.add("capacity")
-
-
-def drop_letter(
-    tx: Transaction,
-    delivery: int,
-    lane: str,
-    size: int,
-    file: int | None,
-    report: int,
-    uid: str | bytes,
-    revision: int,
-    sha256: str,
-    *,
-    reason: str,
-    counted: int,
-) -> None:
-    tx.execute(
-        "UPDATE delivery SET state = 'dropped', reason = ?, updated_at = ? WHERE id = ?", (reason, tx.now, delivery)
-    )
-    file_id = None
-    if file is not None:
-        (file_id,) = tx.execute(
-            "UPDATE file SET dead = dead - 1, dropped = dropped + ? WHERE no = ? RETURNING id", (counted, file)
-        ).fetchone()
-    tx.ledger.delivery(lane, None, "dead", "dropped", size)
-    free_payload(tx, report)
-    tx.event(
-        file_id or uid,
-        "delivery.dropped",
-        {
-            "delivery": delivery,
-            "lane": lane,
-            "key": f"{unpack(uid)}.{revision}",
-            "size": size,
-            "sha256": sha256,
-            "reason": reason,
-        },
-    )

@@ -22,7 +22,7 @@ from dropmill.foundation.failpoints import Failpoints
 from dropmill.queue.capacity import Capacity
 from dropmill.queue.errors import QueueError, StoreClosed, StoreUnavailable
 from dropmill.queue.records import Gauges
-from dropmill.queue.sqlite import recovery
+from dropmill.queue.sqlite import recovery, schema
 from dropmill.queue.sqlite.ballast import Ballast
 from dropmill.queue.sqlite.ledger import Ledger
 from dropmill.queue.sqlite.payloads import Payloads
@@ -31,7 +31,8 @@ from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
 
 __all__ = ["Engine", "Group", "Operation", "free_disk", "unavailable"]
 
-_WAL_PAGES = 4096
+_LOG_SIZE = 16 * 1024 * 1024
+_WAL_PAGES = _LOG_SIZE // 4096
 """16 MB: when this much is in the write-ahead log it is copied into the database even if there is work waiting."""
 _REOPEN_EVERY = 1.0
 _DISK_EVERY = 1.0
@@ -47,6 +48,8 @@ class Operation:
     future: Any = None
     size: int = 0
     """Payload bytes, for the bound of a group."""
+    defers: bool = False
+    """It reads nothing that other operations of its group put off (`Transaction.later`)."""
     relaxed: bool = False
     """Its loss in a power cut only makes work be done again: a group of such operations is not synced."""
     ended: Callable[[], None] | None = None
@@ -79,6 +82,7 @@ class Engine:
         failpoints: Failpoints,
         instance: str,
         free_disk: Callable[[Path], int],
+        listening: bool,
     ) -> None:
         self._state = state
         self._path = state / "queue.db"
@@ -87,7 +91,7 @@ class Engine:
         self._free_disk = free_disk
         self._ballast = Ballast(state / "ballast")
         self.capacity = Capacity(settings)
-        self._shared = Shared(instance, Ledger(), Payloads(state, failpoints), self.capacity)
+        self._shared = Shared(instance, Ledger(), Payloads(state, failpoints), self.capacity, listening=listening)
         self._connection: sqlite3.Connection | None = None
         self._synchronous = "FULL"
         self._trouble = ""
@@ -114,6 +118,8 @@ class Engine:
         self._failpoints.hit("queue.open")
         opened = recovery.open_database(self._path, self._shared, self._clock.time(), self._failpoints, damaged=damaged)
         self._connection = opened.connection
+        if self._spare_disk() > 2 * _LOG_SIZE:
+            schema.grow_log(opened.connection, _LOG_SIZE)
         self._synchronous = "FULL"
         self.capacity.full = self.capacity.full and not self._drained()
         self.wrote = True
@@ -190,13 +196,15 @@ class Engine:
         try:
             before = connection.total_changes
             for operation in operations:
-                changes = connection.total_changes
                 operation.result = operation.error = None
+                if not operation.defers:
+                    tx.flush()
+                changes, touches = connection.total_changes, tx.touches
                 try:
                     operation.result = operation.run(tx)
                 except QueueError as error:
-                    if connection.total_changes != changes:
-                        raise RuntimeError("an operation refused after it had changed something") from error
+                    if (connection.total_changes, tx.touches) != (changes, touches):
+                        raise  # it has changed something: the group runs again without it
                     operation.error = error
             self._failpoints.hit("queue.group.applied")
             tx.prepare()

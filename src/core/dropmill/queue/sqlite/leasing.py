@@ -14,7 +14,7 @@ from dropmill.queue.records import Claimed, Lease
 from dropmill.queue.sqlite import endings
 from dropmill.queue.sqlite.codec import load, unpack
 from dropmill.queue.sqlite.payloads import INLINE, seal
-from dropmill.queue.sqlite.transaction import NEVER, Transaction
+from dropmill.queue.sqlite.transaction import NEVER, Held, Transaction
 
 __all__ = ["DEFAULT_ATTEMPTS", "claim", "damaged", "release_lane", "set_lane"]
 
@@ -24,6 +24,7 @@ _DUE_BATCH = 256
 
 
 def set_lane(tx: Transaction, lane: str, *, max_attempts: int) -> None:
+    """Define or change a lane."""
     tx.execute(
         "INSERT INTO lane VALUES (?, ?) ON CONFLICT DO UPDATE SET max_attempts = excluded.max_attempts",
         (lane, max_attempts),
@@ -43,39 +44,34 @@ def _wake_due(tx: Transaction, lane: str, limit: int) -> float:
     ).rowcount
     if woken:
         tx.ledger.became_ready(lane, woken)
-    (bound,) = tx.execute("SELECT min(next_at) FROM delivery WHERE lane = ? AND state = 'delayed'", (lane,)).fetchone()
-    tx.shared.due[lane] = bound = NEVER if bound is None else bound
+    (found,) = tx.execute("SELECT min(next_at) FROM delivery WHERE lane = ? AND state = 'delayed'", (lane,)).fetchone()
+    tx.shared.due[lane] = bound = NEVER if found is None else float(found)
     return bound
 
 
 _READY = (
-    "SELECT d.id, d.fence, d.attempts, d.created_at, d.size, r.uid, r.revision, r.media_type, r.schema, r.fields,"
-    " r.sha256, r.crc, r.seal, r.tier, r.segment, r.place, b.data FROM delivery d JOIN report r ON r.no = d.report"
-    " LEFT JOIN blob b ON b.report = d.report WHERE d.lane = ? AND d.state = 'ready' AND d.id < ? ORDER BY d.id LIMIT ?"
+    "SELECT d.id, d.fence, d.attempts, d.created_at, d.size, d.report, d.file, f.id, f.folder, r.uid, r.revision, r.media_type,"
+    " r.schema, r.fields, r.sha256, r.crc, r.seal, r.tier, r.segment, r.place, b.data FROM delivery d"
+    " JOIN report r ON r.no = d.report LEFT JOIN file f ON f.no = d.file LEFT JOIN blob b ON b.report = d.report"
+    " WHERE d.lane = ? AND d.state = 'ready' AND d.id < ? ORDER BY d.id LIMIT ?"
 )
 
 
 def claim(tx: Transaction, lane: str, limit: int, *, max_bytes: int | None, ordered: bool) -> Claimed:
     """ready -> leased."""
-    if tx.shared.sealed:
+    shared = tx.shared
+    if shared.sealed:
         raise StoreClosed("the queue is closing: nothing new is handed out", where=lane)
     next_at = _wake_due(tx, lane, limit)
-    before = 1 << 62
-    if ordered:
-        for state in ("leased", "delayed"):
-            row = tx.execute(
-                "SELECT id FROM delivery WHERE lane = ? AND state = ? ORDER BY id LIMIT 1", (lane, state)
-            ).fetchone()
-            if row is not None:
-                before = min(before, row[0])
-    allowed = tx.shared.lanes.get(lane, DEFAULT_ATTEMPTS)
+    before = _before_unfinished(tx, lane) if ordered else 1 << 62
+    allowed = shared.lanes.get(lane, DEFAULT_ATTEMPTS)
     leases: list[Lease] = []
     broken: list[int] = []
     total = 0
     cursor = tx.execute(_READY, (lane, before, limit))
     for row in cursor:
-        (delivery, fence, attempts, created_at, size, uid, revision, media_type, schema, fields) = row[:10]
-        (sha256, crc, sealed, tier, segment, place, data) = row[10:]
+        (delivery, fence, attempts, created_at, size, report, file, file_id, folder, uid, revision) = row[:11]
+        (media_type, schema, fields, sha256, crc, sealed, tier, segment, place, data) = row[11:]
         if leases and max_bytes is not None and total + size > max_bytes:
             break
         sound = seal(uid, revision, media_type, schema, fields, size, sha256, crc) == sealed
@@ -85,6 +81,7 @@ def claim(tx: Transaction, lane: str, limit: int, *, max_bytes: int | None, orde
             continue
         total += size
         name = unpack(uid)
+        tx.set_lease(delivery, Held(fence + 1, lane, report, file, file_id or uid, folder, size, tier, tx.now))
         leases.append(
             Lease(
                 id=delivery,
@@ -103,22 +100,30 @@ def claim(tx: Transaction, lane: str, limit: int, *, max_bytes: int | None, orde
             )
         )
     cursor.close()
-    owner = tx.shared.instance
-    tx.executemany(
-        "UPDATE delivery SET state = 'leased', attempts = attempts + 1, fence = fence + 1, owner = ?, updated_at = ?"
-        " WHERE id = ?",
-        [(owner, tx.now, lease.id) for lease in leases],
-    )
-    for lease in leases:
-        tx.ledger.delivery(lane, None, "ready", "leased", lease.size)
+    if leases:
+        owner = shared.instance
+        tx.executemany(
+            "UPDATE delivery SET state = 'leased', attempts = attempts + 1, fence = fence + 1, owner = ?, updated_at = ?"
+            " WHERE id = ?",
+            [(owner, tx.now, lease.id) for lease in leases],
+        )
+        tx.ledger.delivery(lane, None, "ready", "leased", total, len(leases))
     for delivery in broken:
-        _end_damaged(tx, delivery, "ready")
+        _bury_damaged(tx, delivery)
     return Claimed(leases=leases, next_at=None if next_at == NEVER else next_at)
+
+
+def _before_unfinished(tx: Transaction, lane: str) -> int:
+    """The first delivery of the lane that is leased or delayed: in strict order nothing behind it may go."""
+    query = "SELECT id FROM delivery WHERE lane = ? AND state = ? ORDER BY id LIMIT 1"
+    found = (tx.execute(query, (lane, state)).fetchone() for state in ("leased", "delayed"))
+    return min((row[0] for row in found if row is not None), default=1 << 62)
 
 
 def _payload(
     tx: Transaction, tier: str, segment: int | None, place: Any, data: bytes | None, size: int
 ) -> bytes | None:
+    """A small payload, whole; None: it cannot be read."""
     if tier == "row":
         return data
     try:
@@ -132,50 +137,41 @@ def _payload(
 def release_lane(tx: Transaction, lane: str, reason: str) -> int:
     """leased -> ready for whatever an earlier incarnation of the lane held, not charged; its late answers are stale."""
     rows = tx.execute(
-        "SELECT d.id, d.size, f.id, r.uid FROM delivery d JOIN report r ON r.no = d.report LEFT JOIN file f ON f.no = d.file"
-        " WHERE d.lane = ? AND d.state = 'leased'",
+        "SELECT d.id, d.size, coalesce(f.id, r.uid) FROM delivery d JOIN report r ON r.no = d.report"
+        " LEFT JOIN file f ON f.no = d.file WHERE d.lane = ? AND d.state = 'leased'",
         (lane,),
     ).fetchall()
-    for delivery, size, file_id, uid in rows:
-        tx.execute(
-            "UPDATE delivery SET state = 'ready', attempts = attempts - 1, owner = NULL, reason = ?, updated_at = ?"
-            " WHERE id = ?",
-            (reason, tx.now, delivery),
-        )
-        tx.ledger.delivery(lane, None, "leased", "ready", size)
-        tx.event(file_id or uid, "delivery.snoozed", {"delivery": delivery, "lane": lane, "reason": reason})
-    if rows:
-        tx.topics.add(f"lane:{lane}")
+    for delivery, size, subject in rows:
+        release(tx, delivery, lane, size, subject, reason)
     return len(rows)
+
+
+def release(tx: Transaction, delivery: int, lane: str, size: int, subject: str | bytes, reason: str) -> None:
+    """leased -> ready, the attempt not charged."""
+    tx.execute(
+        "UPDATE delivery SET state = 'ready', attempts = attempts - 1, owner = NULL, reason = ?, updated_at = ?"
+        " WHERE id = ?",
+        (reason, tx.now, delivery),
+    )
+    tx.set_lease(delivery, None)
+    tx.ledger.delivery(lane, None, "leased", "ready", size)
+    tx.event(subject, "delivery.snoozed", {"delivery": delivery, "lane": lane, "reason": reason})
+    tx.topics.add(f"lane:{lane}")
 
 
 def damaged(tx: Transaction, delivery: int, fence: int) -> None:
     """A leased delivery whose payload proved damaged while it was read."""
-    if tx.execute(
-        "SELECT 1 FROM delivery WHERE id = ? AND state = 'leased' AND fence = ?", (delivery, fence)
-    ).fetchone():
-        _end_damaged(tx, delivery, "leased")
+    if tx.lease(delivery, fence) is not None:
+        _bury_damaged(tx, delivery)
 
 
-def _end_damaged(tx: Transaction, delivery: int, before: str) -> None:
-    lane, file, size, report, uid = tx.execute(
-        "SELECT d.lane, d.file, d.size, d.report, r.uid FROM delivery d JOIN report r ON r.no = d.report WHERE d.id = ?",
-        (delivery,),
-    ).fetchone()
+def _bury_damaged(tx: Transaction, delivery: int) -> None:
+    row = endings.row_of(tx, delivery)
+    assert row is not None
     error = {
         "code": "DM-Q008",
         "what": "the payload on disk is damaged or missing",
         "todo": "convert the file again (retry), or drop the delivery",
     }
-    endings.bury(
-        tx,
-        delivery,
-        lane=lane,
-        report_id=unpack(uid),
-        file=file,
-        size=size,
-        before=before,
-        reason="payload damaged",
-        error=error,
-    )
-    endings.lose_payload(tx, report)
+    endings.bury(tx, row, reason="payload damaged", error=error)
+    endings.lose_payload(tx, row.report)

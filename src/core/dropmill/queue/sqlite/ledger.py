@@ -60,19 +60,21 @@ class Ledger:
             counts = self._lines[key] = {}
         return key, counts
 
-    def file(self, folder: str, before: str | None, after: str | None) -> None:
-        """A file went from one state to another; None: it was not there, or is no more."""
+    def file(self, folder: str, before: str | None, after: str | None, count: int = 1) -> None:
+        """Files went from one state to another; None: they were not there, or are no more."""
         line, counts = self._line("folder", folder)
-        for state, amount in ((before, -1), (after, 1)):
+        for state, amount in ((before, -count), (after, count)):
             if state is not None:
                 self._add(line, counts, state, amount)
                 if state in self.total:
                     self._add(_TOTAL, self.total, state, amount)
 
-    def delivery(self, lane: str, folder: str | None, before: str | None, after: str | None, size: int) -> None:
-        """A delivery of `size` bytes went from one state to another; None: it is new, or is no more."""
+    def delivery(
+        self, lane: str, folder: str | None, before: str | None, after: str | None, size: int, count: int = 1
+    ) -> None:
+        """Deliveries of `size` bytes in all went from one state to another; None: they are new, or are no more."""
         line, counts = self._line("lane", lane)
-        for state, amount in ((before, -1), (after, 1)):
+        for state, amount in ((before, -count), (after, count)):
             if state is not None:
                 self._add(line, counts, state, amount)
                 if state in ("leased", "dead"):
@@ -82,11 +84,11 @@ class Ledger:
         change = (after in PENDING) - (before in PENDING)
         if change:
             self._add(line, counts, "bytes", change * size)
-            self._add(_TOTAL, self.total, "items", change)
+            self._add(_TOTAL, self.total, "items", change * count)
             self._add(_TOTAL, self.total, "bytes", change * size)
             if folder is not None:
                 line, counts = self._line("folder", folder)
-                self._add(line, counts, "pending", change)
+                self._add(line, counts, "pending", change * count)
 
     def became_ready(self, lane: str, count: int) -> None:
         """`count` delayed deliveries of a lane became due."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from dropmill.api import Evict
 from dropmill.queue.sqlite import endings
-from dropmill.queue.sqlite.codec import unpack
 from dropmill.queue.sqlite.transaction import Transaction
 
 __all__ = ["Victim", "drop", "drop_oldest", "evict", "oldest", "retry", "supersede", "victims"]
+
+_CHUNK = 64
 
 
 def retry(tx: Transaction, ids: Sequence[int]) -> int:
@@ -22,24 +23,23 @@ def retry(tx: Transaction, ids: Sequence[int]) -> int:
     changed = 0
     capacity, total = tx.shared.capacity, tx.ledger.total
     for delivery in ids:
-        row = tx.execute(
-            "SELECT d.lane, d.size, d.file, r.uid FROM delivery d JOIN report r ON r.no = d.report"
-            " WHERE d.id = ? AND d.state = 'dead' AND r.tier <> 'gone'",
-            (delivery,),
-        ).fetchone()
-        if row is None:
+        row = endings.row_of(tx, delivery)
+        if row is None or row.state != "dead" or row.tier == "gone":
             continue
-        lane, size, file, uid = row
-        if total["items"] >= capacity.marks.max_items or total["bytes"] + size > capacity.marks.max_bytes:
+        if capacity.room_lacks(total["items"], total["bytes"], 1, row.size):
             break
         tx.execute(
             "UPDATE delivery SET state = 'ready', reason = '', attempts = 0, next_at = 0, updated_at = ? WHERE id = ?",
             (tx.now, delivery),
         )
-        file_id, folder = endings.unsettle(tx, file)
-        tx.ledger.delivery(lane, folder, "dead", "ready", size)
-        tx.event(file_id or uid, "delivery.retried", {"delivery": delivery, "lane": lane})
-        tx.topics.add(f"lane:{lane}")
+        tx.execute(
+            "UPDATE file SET pending = pending + 1, dead = dead - 1, disposal = CASE WHEN target IS NULL AND state IN"
+            " ('converted', 'finished') THEN NULL ELSE disposal END WHERE no = ?",
+            (row.file,),
+        )
+        tx.ledger.delivery(row.lane, row.folder, "dead", "ready", row.size)
+        tx.event(row.subject, "delivery.retried", {"delivery": delivery, "lane": row.lane})
+        tx.topics.update((f"lane:{row.lane}", "capacity", "files"))
         changed += 1
     return changed
 
@@ -48,29 +48,26 @@ def drop(tx: Transaction, ids: Sequence[int], *, reason: str) -> int:
     """dead -> dropped, on record; the payload goes with its last need."""
     changed = 0
     for delivery in ids:
-        row = tx.execute(
-            "SELECT d.lane, d.size, d.file, d.report, r.uid, r.revision, r.sha256 FROM delivery d JOIN report r"
-            " ON r.no = d.report WHERE d.id = ? AND d.state = 'dead'",
-            (delivery,),
-        ).fetchone()
-        if row is not None:
-            endings.drop_letter(tx, delivery, *row, reason=reason, counted=1)
+        row = endings.row_of(tx, delivery)
+        if row is not None and row.state == "dead":
+            endings.drop_letter(tx, row, reason=reason)
             changed += 1
     if changed:
-        tx.topics.add("capacity")
+        tx.topics.update(("capacity", "files"))
     return changed
 
 
-def supersede(tx: Transaction, uid: str | bytes, revision: int, file: int) -> int:
-    """Dead letters of earlier revisions of a report are dropped now that a newer one is queued; how many were the file's."""
-    rows = tx.execute(
-        "SELECT d.id, d.lane, d.size, d.file, d.report, r.uid, r.revision, r.sha256 FROM report r JOIN delivery d"
-        " ON d.report = r.no WHERE r.uid = ? AND r.revision < ? AND d.state = 'dead'",
+def supersede(tx: Transaction, uid: str | bytes, revision: int) -> None:
+    """Dead letters of earlier revisions of a report are dropped now that a newer one is queued."""
+    tx.flush()
+    found = tx.execute(
+        "SELECT d.id FROM report r JOIN delivery d ON d.report = r.no WHERE r.uid = ? AND r.revision < ? AND d.state = 'dead'",
         (uid, revision),
     ).fetchall()
-    for row in rows:
-        endings.drop_letter(tx, *row, reason=f"superseded by revision {revision}", counted=0)
-    return sum(row[3] == file for row in rows)
+    for (delivery,) in found:
+        row = endings.row_of(tx, delivery)
+        assert row is not None
+        endings.drop_letter(tx, row, reason=f"superseded by revision {revision}", counted=0)
 
 
 @dataclass(frozen=True)
@@ -78,35 +75,34 @@ class Victim:
     """A delivery that is to make room."""
 
     id: int
-    lane: str
-    state: str
     size: int
 
 
 def victims(tx: Transaction, evict: Evict) -> list[Victim]:
     """The oldest deliveries that nobody has leased, until there are `evict.items` of them with `evict.bytes` bytes."""
+    tx.flush()
     chosen: list[Victim] = []
     size = 0
-    for row in _by_age(tx, ("ready", "delayed")):
+    for delivery, bytes_ in _by_age(tx, ("ready", "delayed")):
         if len(chosen) >= evict.items and size >= evict.bytes:
             break
-        chosen.append(Victim(*row))
-        size += row[3]
+        chosen.append(Victim(delivery, bytes_))
+        size += bytes_
     return chosen
 
 
-def _by_age(tx: Transaction, states: Sequence[str]) -> Iterator[tuple[int, str, str, int]]:
-    """(id, lane, state, size) of deliveries in any of the states, oldest first."""
+def _by_age(tx: Transaction, states: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """(id, size) of deliveries in any of the states, oldest first."""
 
-    def one(lane: str, state: str) -> Iterator[tuple[int, str, str, int]]:
+    def one(lane: str, state: str) -> Iterator[tuple[int, int]]:
         last = -1
         while True:
             rows = tx.execute(
-                "SELECT id, lane, state, size FROM delivery WHERE lane = ? AND state = ? AND id > ? ORDER BY id LIMIT 64",
-                (lane, state, last),
+                "SELECT id, size FROM delivery WHERE lane = ? AND state = ? AND id > ? ORDER BY id LIMIT ?",
+                (lane, state, last, _CHUNK),
             ).fetchall()
             yield from rows
-            if len(rows) < 64:
+            if len(rows) < _CHUNK:
                 return
             last = rows[-1][0]
 
@@ -115,56 +111,28 @@ def _by_age(tx: Transaction, states: Sequence[str]) -> Iterator[tuple[int, str, 
 
 def drop_oldest(tx: Transaction, count: int) -> None:
     """Give up the oldest dead letters, on record, where newer items are worth more."""
-    chosen = [row[0] for row, _ in zip(_by_age(tx, ("dead",)), range(count), strict=False)]
+    chosen = [row[0] for _, row in zip(range(count), _by_age(tx, ("dead",)), strict=False)]
     drop(tx, chosen, reason="evicted: too many dead letters")
 
 
 def evict(tx: Transaction, chosen: Sequence[Victim]) -> None:
-    """Each victim becomes a dead letter with its payload; beyond `max_dead`, or on a full disk, it is dropped, on record."""
-    capacity, total = tx.shared.capacity, tx.ledger.total
+    """Each victim becomes a dead letter with its payload; beyond `max_dead` the oldest dead letters go for good, on record."""
     for victim in chosen:
-        file, report, uid, revision, sha256 = tx.execute(
-            "SELECT d.file, d.report, r.uid, r.revision, r.sha256 FROM delivery d JOIN report r ON r.no = d.report"
-            " WHERE d.id = ?",
-            (victim.id,),
-        ).fetchone()
-        endings.bury(
-            tx,
-            victim.id,
-            lane=victim.lane,
-            report_id=unpack(uid),
-            file=file,
-            size=victim.size,
-            before=victim.state,
-            reason="evicted: queue full",
-            error=None,
-        )
-        if total["dead"] > capacity.marks.max_dead:
-            endings.drop_letter(
-                tx,
-                victim.id,
-                victim.lane,
-                victim.size,
-                file,
-                report,
-                uid,
-                revision,
-                sha256,
-                reason="evicted: queue full, and no room to keep it",
-                counted=1,
-            )
+        row = endings.row_of(tx, victim.id)
+        assert row is not None
+        endings.bury(tx, row, reason="evicted: queue full", error=None)
+    tx.flush()
+    surplus = tx.ledger.total["dead"] - tx.shared.capacity.marks.max_dead
+    if surplus > 0:
+        drop_oldest(tx, surplus)
 
 
 def oldest(tx: Transaction) -> float | None:
     """When the oldest unfinished delivery was queued."""
-    found = [
-        row[0]
+    query = "SELECT created_at FROM delivery WHERE lane = ? AND state = ? ORDER BY id LIMIT 1"
+    found = (
+        tx.execute(query, (lane, state)).fetchone()
         for lane in tx.ledger.lanes()
         for state in ("ready", "leased", "delayed")
-        if (
-            row := tx.execute(
-                "SELECT created_at FROM delivery WHERE lane = ? AND state = ? ORDER BY id LIMIT 1", (lane, state)
-            ).fetchone()
-        )
-    ]
-    return min(found, default=None)
+    )
+    return min((row[0] for row in found if row is not None), default=None)

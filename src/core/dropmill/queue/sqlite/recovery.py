@@ -114,7 +114,7 @@ def _take_over(connection: sqlite3.Connection, shared: Shared, now: float, clean
     try:
         if not clean:
             shared.ledger.recount(connection)
-        given = give_back(tx, "the agent ended without stopping")
+        given = _reconcile(tx, "the queue was opened anew" if shared.opened else "the agent ended without stopping")
         _mind_the_clock(tx)
         if not clean:
             notices.append(("queue.recovered", "queue", {"deliveries": given.deliveries, "files": given.files}))
@@ -130,6 +130,7 @@ def _take_over(connection: sqlite3.Connection, shared: Shared, now: float, clean
             connection.execute("ROLLBACK")
         tx.rolled_back()
         raise
+    shared.opened = True
     numbers = load(_meta(connection, "next")) or {}
     for name, table, column in (
         ("next_file", "file", "no"),
@@ -172,6 +173,35 @@ def give_back(tx: Transaction, reason: str) -> GivenBack:
     """leased -> ready and converting -> claimed, nothing charged."""
     leases = sum(leasing.release_lane(tx, lane, reason) for lane in tx.ledger.lanes())
     return GivenBack(leases, files.release_converting(tx, reason))
+
+
+def _reconcile(tx: Transaction, reason: str) -> GivenBack:
+    """What the database says to be held and nobody here holds is given back, and the other way round.
+
+    After a start nobody holds anything; after the database was opened anew in mid-life the lanes still hold their leases.
+    """
+    shared = tx.shared
+    leased: dict[int, int] = {}
+    released = 0
+    for lane in tx.ledger.lanes():
+        for delivery, fence, size, subject in tx.execute(
+            "SELECT d.id, d.fence, d.size, coalesce(f.id, r.uid) FROM delivery d JOIN report r ON r.no = d.report"
+            " LEFT JOIN file f ON f.no = d.file WHERE d.lane = ? AND d.state = 'leased'",
+            (lane,),
+        ).fetchall():
+            if tx.lease(delivery, fence) is None:
+                leasing.release(tx, delivery, lane, size, subject, reason)
+                released += 1
+            else:
+                leased[delivery] = fence
+    for delivery in shared.leases.keys() - leased.keys():
+        tx.set_lease(delivery, None)
+    converting = {row[0] for row in tx.execute("SELECT id FROM file WHERE state = 'converting'")}
+    for file_id in shared.converting.keys() - converting:
+        tx.set_conversion(file_id, None)
+    lost = sorted(converting - shared.converting.keys())
+    files.release(tx, lost, reason=reason, not_before=0.0, charge=False, converter=None)
+    return GivenBack(released, len(lost))
 
 
 def mark_end(connection: sqlite3.Connection, shared: Shared, now: float, *, clean: bool) -> GivenBack:

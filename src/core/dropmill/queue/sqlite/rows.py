@@ -33,7 +33,10 @@ DELIVERY = (
     "d.id, d.lane, d.state, d.reason, r.uid, r.revision, f.id, f.folder, f.name, d.size, d.created_at, d.updated_at, d.next_at,"
     " d.attempts, d.error, d.code"
 )
-REPORT = "uid, revision, ordinal, media_type, schema, fields, size, sha256, created_at, tier"
+REPORT = (
+    "uid, revision, ordinal, media_type, schema, fields, size, sha256, created_at,"
+    " tier <> 'gone' AND (tier <> 'row' OR EXISTS (SELECT 1 FROM blob WHERE blob.report = report.no))"
+)
 EVENT = "seq, at, subject, name, data"
 
 
@@ -105,7 +108,7 @@ def report(row: Sequence[Any]) -> Json:
         "size": row[6],
         "sha256": row[7],
         "createdAt": utc_iso(row[8]),
-        "stored": row[9] != "gone",
+        "stored": bool(row[9]),
     }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dropmill.queue.errors import SchemaTooNew
 
-__all__ = ["TABLES", "VERSION", "check_version", "connect", "create"]
+__all__ = ["CACHE_KIB", "TABLES", "VERSION", "check_version", "connect", "create", "grow_log"]
 
 VERSION = 1
 
@@ -144,7 +144,11 @@ CREATE INDEX event_by_subject ON event (subject);
 """
 
 
-def connect(path: Path, *, cache_kib: int = 16_384) -> sqlite3.Connection:
+CACHE_KIB = 16_384
+_FILLER = 1_000_000
+
+
+def connect(path: Path) -> sqlite3.Connection:
     """The one write connection; it belongs to the thread that calls this.
 
     Automatic checkpoints are only a safety net above the engine's own, which it makes when there is nothing to do.
@@ -153,10 +157,25 @@ def connect(path: Path, *, cache_kib: int = 16_384) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 16384")
-    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
+
+
+def grow_log(connection: sqlite3.Connection, size: int) -> None:
+    """Let the write-ahead log take its room on disk once and for all: commits into a file that does not grow cost half.
+
+    What is written for that is rolled back, so that neither the database nor the log's content has it.
+    """
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA cache_size = 20")  # pages that do not fit are spilled into the log
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE filler (data BLOB)")
+    connection.executemany("INSERT INTO filler VALUES (zeroblob(?))", [(_FILLER,)] * (size // _FILLER))
+    connection.execute("ROLLBACK")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA synchronous = FULL")
 
 
 def create(connection: sqlite3.Connection) -> None:

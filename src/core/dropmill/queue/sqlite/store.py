@@ -32,7 +32,18 @@ from dropmill.queue.records import (
     NewReport,
     Published,
 )
-from dropmill.queue.sqlite import answering, files, flags, leasing, letters, publishing, reading, recovery, retention
+from dropmill.queue.sqlite import (
+    answering,
+    file_reads,
+    files,
+    flags,
+    leasing,
+    letters,
+    publishing,
+    reading,
+    recovery,
+    retention,
+)
 from dropmill.queue.sqlite import engine as engines
 from dropmill.queue.sqlite.codec import pack
 from dropmill.queue.sqlite.engine import Engine, Group, Operation, unavailable
@@ -85,7 +96,13 @@ class SqliteStore:
         self._clock = clock
         self._on_event = on_event
         self._engine = Engine(
-            state, settings, clock=clock, failpoints=failpoints, instance=instance, free_disk=free_disk
+            state,
+            settings,
+            clock=clock,
+            failpoints=failpoints,
+            instance=instance,
+            free_disk=free_disk,
+            listening=on_event is not None,
         )
         self._lock = FileLock(state / "owner.lock", instance=instance, clock=clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -168,6 +185,7 @@ class SqliteStore:
         self,
         run: Callable[[Transaction], T],
         *,
+        defers: bool = False,
         relaxed: bool = False,
         size: int = 0,
         ended: Callable[[], None] | None = None,
@@ -177,7 +195,7 @@ class SqliteStore:
         if writer is None or loop is None:
             raise StoreClosed("the queue is not open", where=str(self._state))
         future: asyncio.Future[T] = loop.create_future()
-        writer.submit(Operation(run, future, size, relaxed, ended, undo))
+        writer.submit(Operation(run, future, size, defers, relaxed, ended, undo))
         return future
 
     def _answer(self, operations: Sequence[Operation], group: Group) -> None:
@@ -216,7 +234,7 @@ class SqliteStore:
         """Notify `files` when the next file that is held back by time is due."""
         self._files_due = None
         if self._writer is not None:
-            self._writer.submit(Operation(files.next_due, relaxed=True))
+            self._writer.submit(Operation(file_reads.next_due, relaxed=True))
 
     def _schedule_files(self, at: float) -> None:
         loop = self._loop
@@ -247,22 +265,22 @@ class SqliteStore:
         return await self._submit(partial(files.add, files=files_))
 
     async def confirm_files(self, ids: Sequence[str]) -> None:
-        await self._submit(partial(files.confirm, ids=ids))
+        await self._submit(partial(files.confirm, ids=ids), defers=True)
 
     async def remove_files(self, ids: Sequence[str], reason: str) -> None:
         await self._submit(partial(files.remove, ids=ids, reason=reason))
 
     async def unconfirmed_files(self) -> Sequence[FileRecord]:
-        return await self._submit(files.unconfirmed, relaxed=True)
+        return await self._submit(file_reads.unconfirmed, relaxed=True)
 
     async def live_files(self, folder: str, after: str = "", limit: int = 1000) -> Sequence[FileRecord]:
-        return await self._submit(partial(files.live, folder=folder, after=after, limit=limit), relaxed=True)
+        return await self._submit(partial(file_reads.live, folder=folder, after=after, limit=limit), relaxed=True)
 
     async def known_content(self, folder: str, sha256: str) -> Sequence[FileRecord]:
-        return await self._submit(partial(files.known_content, folder=folder, sha256=sha256), relaxed=True)
+        return await self._submit(partial(file_reads.known_content, folder=folder, sha256=sha256), relaxed=True)
 
     async def next_files(self, limit: int) -> Sequence[FileRecord]:
-        return await self._submit(partial(files.next_to_convert, limit=limit), relaxed=True)
+        return await self._submit(partial(file_reads.next_to_convert, limit=limit), relaxed=True)
 
     async def claimed_files(self) -> int:
         return self._gauges.claimed + self._gauges.converting
@@ -328,13 +346,15 @@ class SqliteStore:
         return await self._submit(partial(files.release_converting, reason=reason))
 
     async def parked_files(self, reason: str, limit: int = 1000) -> Sequence[FileRecord]:
-        return await self._submit(partial(files.parked, reason=reason, limit=limit), relaxed=True)
+        return await self._submit(partial(file_reads.parked, reason=reason, limit=limit), relaxed=True)
 
     async def next_disposals(self, limit: int, *, skip_folders: Collection[str] = ()) -> Sequence[Disposal]:
-        return await self._submit(partial(files.next_disposals, limit=limit, skip_folders=skip_folders), relaxed=True)
+        return await self._submit(
+            partial(file_reads.next_disposals, limit=limit, skip_folders=skip_folders), relaxed=True
+        )
 
     async def plan_disposals(self, targets: Mapping[str, str]) -> None:
-        await self._submit(partial(files.plan_disposals, targets=targets))
+        await self._submit(partial(files.plan_disposals, targets=targets), defers=True)
 
     async def finish_disposals(self, places: Mapping[str, str]) -> None:
         await self._submit(partial(files.finish_disposals, places=places))
@@ -355,12 +375,12 @@ class SqliteStore:
         size = sum(report.size for report in reports if report.size <= _LARGE)
         large = {index: report for index, report in enumerate(reports) if report.size > _LARGE}
         if not large:
-            return self._submit(partial(run, placed={}), size=size)
+            return self._submit(partial(run, placed={}), defers=True, size=size)
         writer, loop, disk = self._writer, self._loop, self._disk
         if writer is None or loop is None or disk is None:
             raise StoreClosed("the queue is not open", where=str(self._state))
         future: asyncio.Future[T] = loop.create_future()
-        operation = Operation(run, future, size)
+        operation = Operation(run, future, size, defers=True)
         disk.submit(self._place_and_submit, run, operation, large, writer)
         return future
 
@@ -372,8 +392,8 @@ class SqliteStore:
         used: set[int] = set()
 
         def discard_unused() -> None:
-            for index, payload in placed.items():
-                if index not in used:
+            for payload in placed.values():
+                if id(payload) not in used:
                     payloads.discard(payload)
 
         try:
@@ -423,15 +443,17 @@ class SqliteStore:
     async def acknowledge(
         self, leases: Sequence[Lease], receipts: Sequence[Mapping[str, Any]]
     ) -> Sequence[Acknowledged]:
-        return await self._submit(partial(answering.acknowledge, leases=leases, receipts=receipts))
+        return await self._submit(partial(answering.acknowledge, leases=leases, receipts=receipts), defers=True)
 
     async def fail(
         self, lease: Lease, *, error: Mapping[str, Any], delay: float | None, permanent: bool = False
     ) -> Acknowledged:
-        return await self._submit(partial(answering.fail, lease=lease, error=error, delay=delay, permanent=permanent))
+        return await self._submit(
+            partial(answering.fail, lease=lease, error=error, delay=delay, permanent=permanent), defers=True
+        )
 
     async def snooze(self, leases: Sequence[Lease], *, delay: float, reason: str) -> None:
-        await self._submit(partial(answering.snooze, leases=leases, delay=delay, reason=reason))
+        await self._submit(partial(answering.snooze, leases=leases, delay=delay, reason=reason), defers=True)
 
     async def release_lane(self, lane: str, *, reason: str) -> int:
         return await self._submit(partial(leasing.release_lane, lane=lane, reason=reason))

@@ -1,28 +1,47 @@
 """What the operations of one group share: the open transaction, what it counts, and what is to happen once it is committed.
 
-An operation is a function of a `Transaction`. It checks everything first and raises a `QueueError` before it changes
-anything; any other exception rolls the whole group back, and the others of the group are run again without it. It touches
-nothing but its transaction, so that it may be run twice.
+An operation is a function of a `Transaction`. It touches nothing else, so that it may be run twice: where one operation of a
+group fails, the group is rolled back and the others are run again without it. One that refuses does so before it changes
+anything wherever that is expected to happen often.
+
+Statements that many operations of a group repeat are put off (`later`) and executed together, which costs a third; before an
+operation that reads what they write, the engine flushes them.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropmill.queue.capacity import Capacity
+from dropmill.queue.errors import NotHeld
 from dropmill.queue.sqlite.codec import dump
 from dropmill.queue.sqlite.ledger import Ledger
 from dropmill.queue.sqlite.payloads import Payloads, Placed
 
-__all__ = ["NEVER", "Notice", "Shared", "Transaction"]
+__all__ = ["NEVER", "Held", "Notice", "Shared", "Transaction"]
 
 NEVER = float("inf")
 
 Notice = tuple[str, str, Mapping[str, Any]]
 """Name, subject and data of an event."""
+
+
+class Held(NamedTuple):
+    """A lease that is out: what its answer needs, so that it need not be looked up. Leases never outlive the process."""
+
+    fence: int
+    lane: str
+    report: int
+    file: int | None
+    subject: str | bytes
+    """The file's id, or the report's where it has no file: whom events are about."""
+    folder: str | None
+    size: int
+    tier: str
+    started: float
 
 
 @dataclass
@@ -40,12 +59,20 @@ class Shared:
     """Most attempts by lane."""
     due: dict[str, float] = field(default_factory=dict)
     """By lane: no delayed delivery is due before this (it may be later)."""
+    leases: dict[int, Held] = field(default_factory=dict)
+    """Every delivery in state leased."""
+    converting: dict[str, tuple[int, str, Any]] = field(default_factory=dict)
+    """Every file in state converting, by id: its number, folder and name (as a column)."""
     refused: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By file: the items and bytes that its publication needed and there was no room for."""
     swept: int = 0
     """Events up to this one were looked at in the current round of retention."""
     sealed: bool = False
     """The store is closing: nothing new is leased or converted."""
+    opened: bool = False
+    """The database was opened before, by this process."""
+    listening: bool = True
+    """Somebody wants to be told of events as they happen."""
 
 
 class Transaction:
@@ -60,19 +87,120 @@ class Transaction:
         self.now = now
         self.topics: set[str] = set()
         self.notices: list[Notice] = []
+        self.new_reports: set[str | bytes] = set()
+        """Uids of reports whose rows are put off."""
+        self.file_due: float | None = None
+        """When the next file that is held back by time is due."""
+        self.touches = 0
+        """Counts whatever was put off or noted: an operation that refuses must not have raised it."""
+        self._later: dict[str, list[Sequence[Any]]] = {}
+        self._required: dict[str, str] = {}
+        self._ended: dict[int, list[int]] = {}
+        self._unneeded: set[int] = set()
         self._events: list[tuple[float, str | bytes, str, str]] = []
+        self._leases: dict[int, Held | None] = {}
+        self._converting: dict[str, tuple[int, str, Any] | None] = {}
         self._placed: list[Placed] = []
         self._used: list[tuple[Placed, Callable[[], None]]] = []
         self._freed: list[tuple[str, int | None, str | None]] = []
-        self.file_due: float | None = None
-        """When the next file that is held back by time is due."""
         self._numbers = (shared.next_file, shared.next_report, shared.next_delivery, dict(shared.lanes))
+
+    # --- writing ---------------------------------------------------------------------------------------------------------
+
+    def later(self, statement: str, row: Sequence[Any], *, required: str = "") -> None:
+        """Execute the statement with this row before the commit, together with others like it.
+
+        `required`: each row must change exactly one; else `NotHeld` with this text, and nothing is changed.
+        """
+        rows = self._later.get(statement)
+        if rows is None:
+            rows = self._later[statement] = []
+            if required:
+                self._required[statement] = required
+        rows.append(row)
+        self.touches += 1
+
+    def flush(self) -> None:
+        """Execute what was put off."""
+        if self._later:
+            for statement, rows in self._later.items():
+                changed = self.executemany(statement, rows).rowcount
+                if changed != len(rows) and statement in self._required:
+                    raise NotHeld(self._required[statement])
+            self._later.clear()
+            self.new_reports.clear()
+        if self._ended:
+            self.executemany(_SETTLE, [(ended, dead, file) for file, (ended, dead) in self._ended.items()])
+            self._ended.clear()
+            self.topics.add("disposals")
+        if self._unneeded:
+            self._give_back_payloads()
+
+    def _give_back_payloads(self) -> None:
+        for report in self._unneeded:
+            row = self.execute(
+                "SELECT tier, segment, place FROM report WHERE no = ?1 AND tier <> 'gone' AND NOT EXISTS"
+                " (SELECT 1 FROM delivery WHERE report = ?1 AND state NOT IN ('sent', 'dropped'))",
+                (report,),
+            ).fetchone()
+            if row is not None:
+                tier, segment, place = row
+                self.execute("UPDATE report SET tier = 'gone', segment = NULL, place = NULL WHERE no = ?", (report,))
+                if tier == "row":
+                    self.execute("DELETE FROM blob WHERE report = ?", (report,))
+                else:
+                    self.freed(tier, segment, place if tier == "file" else None)
+        self._unneeded.clear()
+
+    def ended(self, file: int | None, *, dead: int) -> None:
+        """A pending delivery of the file has ended (`dead`: 1, as a dead letter): it goes where that takes it."""
+        if file is not None:
+            counts = self._ended.get(file)
+            if counts is None:
+                self._ended[file] = [1, dead]
+            else:
+                counts[0] += 1
+                counts[1] += dead
+
+    def unneeded(self, report: int, tier: str | None = None) -> None:
+        """A delivery does not need the report's payload any more: the last one gives it back."""
+        if tier == "row":
+            self.later(_DELETE_BLOB, (report,))
+        else:
+            self._unneeded.add(report)
 
     def event(self, subject: str | bytes, name: str, data: Mapping[str, Any]) -> None:
         """Something that `explain` tells; written with the transaction."""
-        text = subject if isinstance(subject, str) else subject.decode("utf-8", "surrogateescape")
+        self.touches += 1
         self._events.append((self.now, subject, name, dump(data)))
-        self.notices.append((name, text, data))
+        if self.shared.listening:
+            text = subject if isinstance(subject, str) else subject.decode("utf-8", "surrogateescape")
+            self.notices.append((name, text, data))
+
+    # --- leases and conversions ------------------------------------------------------------------------------------------
+
+    def lease(self, delivery: int, fence: int) -> Held | None:
+        """The lease that is out for the delivery, if it has this fence."""
+        held = self._leases[delivery] if delivery in self._leases else self.shared.leases.get(delivery)
+        return held if held is not None and held.fence == fence else None
+
+    def set_lease(self, delivery: int, held: Held | None) -> None:
+        """A delivery is leased, or not any more."""
+        self.touches += 1
+        self._leases[delivery] = held
+
+    def conversion(self, file_id: str) -> tuple[int, str, Any] | None:
+        """Number, folder and name of the file, if it is converting."""
+        if file_id in self._converting:
+            return self._converting[file_id]
+        return self.shared.converting.get(file_id)
+
+    def set_conversion(self, file_id: str, file: tuple[int, str, Any] | None) -> None:
+        """A file is converting, or not any more."""
+        self.touches += 1
+        self._converting[file_id] = file
+
+    # --- payloads --------------------------------------------------------------------------------------------------------
 
     def placed(self, placed: Placed) -> None:
         """A payload belongs to this transaction: kept when it commits, discarded when it does not."""
@@ -85,6 +213,8 @@ class Transaction:
     def freed(self, tier: str, segment: int | None, name: str | None) -> None:
         """A payload is not needed once this transaction is durable."""
         self._freed.append((tier, segment, name))
+
+    # --- capacity --------------------------------------------------------------------------------------------------------
 
     def file_due_at(self, at: float) -> None:
         """A file is held back until then."""
@@ -101,8 +231,11 @@ class Transaction:
             self.shared.capacity.full = False
             self.topics.update(("files", "capacity"))
 
+    # --- the end ---------------------------------------------------------------------------------------------------------
+
     def prepare(self) -> None:
         """The last writes before the commit: payloads synced, events and counts in their tables."""
+        self.flush()
         self.shared.payloads.sync()
         if self._events:
             self.executemany("INSERT INTO event (at, subject, name, data) VALUES (?, ?, ?, ?)", self._events)
@@ -110,15 +243,18 @@ class Transaction:
 
     def committed(self) -> None:
         """It is durable."""
+        shared = self.shared
         self.ledger.committed()
-        payloads = self.shared.payloads
+        _apply(shared.leases, self._leases)
+        _apply(shared.converting, self._converting)
+        payloads = shared.payloads
         for placed in self._placed:
             payloads.committed(placed)
-        for tier, segment, name in self._freed:
-            payloads.free(tier, segment, name)
         for placed, used in self._used:
             used()
             payloads.committed(placed)
+        for tier, segment, name in self._freed:
+            payloads.free(tier, segment, name)
 
     def rolled_back(self) -> None:
         """It did not happen."""
@@ -127,3 +263,22 @@ class Transaction:
             self.shared.payloads.discard(placed)
         shared = self.shared
         shared.next_file, shared.next_report, shared.next_delivery, shared.lanes = self._numbers
+
+
+_SETTLE = (
+    "UPDATE file SET pending = pending - ?1, dead = dead + ?2, disposal ="
+    " CASE WHEN pending = ?1 AND target IS NULL AND state IN ('converted', 'finished')"
+    " THEN nullif(CASE WHEN dead + ?2 > 0 OR dropped > 0 THEN 'failed' ELSE 'done' END, laid) ELSE disposal END WHERE no = ?3"
+)
+_DELETE_BLOB = (
+    "DELETE FROM blob WHERE report = ?1 AND NOT EXISTS"
+    " (SELECT 1 FROM delivery WHERE report = ?1 AND state NOT IN ('sent', 'dropped'))"
+)
+
+
+def _apply(known: dict[Any, Any], changes: Mapping[Any, Any]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            known.pop(key, None)
+        else:
+            known[key] = value
