@@ -166,9 +166,7 @@ def ids(clock: SystemClock) -> IdSource:
 
 @pytest.fixture
 async def store(tmp_path: Path, clock: SystemClock) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(
-        tmp_path / "state", QueueSettings(), clock=clock, failpoints=Failpoints(), instance="test"
-    )
+    store = SqliteStore(tmp_path / "state", QueueSettings(), clock=clock, failpoints=Failpoints(), instance="test")
     await store.open()
     yield store
     await store.close(clean=True)

@@ -29,8 +29,13 @@ class Copied:
     sha256: str
 
 
-def read_pieces(descriptor: int, each: Callable[[memoryview], None], *, sign: Callable[[], None]) -> int:
-    """Read a descriptor to its end from where it stands, piece by piece in one buffer; how many bytes there were."""
+def read_pieces(
+    descriptor: int, each: Callable[[memoryview], None], *, sign: Callable[[], None], size: int | None = None
+) -> int:
+    """Read a descriptor to its end from where it stands, piece by piece in one buffer; how many bytes there were.
+
+    Ends early once there are more than `size`: a file that grows as fast as it is read must not hold its reader for ever.
+    """
     buffer = bytearray(PIECE)
     view = memoryview(buffer)
     total = 0
@@ -38,6 +43,8 @@ def read_pieces(descriptor: int, each: Callable[[memoryview], None], *, sign: Ca
         each(view[:count])
         total += count
         sign()
+        if size is not None and total > size:
+            break
     return total
 
 
@@ -76,7 +83,7 @@ def copy_verified(
                 digest.update(piece)
                 write_all(out, piece)
 
-            size = read_pieces(source, write, sign=sign)
+            size = read_pieces(source, write, sign=sign, size=status.st_size)
             if expected is not None and digest.hexdigest() != expected:
                 raise CopyDiffers(errno.EIO, "the copy's content is not what was expected", target)
             os.fchmod(out, status.st_mode & 0o777)

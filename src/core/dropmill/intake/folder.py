@@ -43,7 +43,7 @@ HUNG = 15.0
 """Seconds without progress in a file-system call after which the folder is offline."""
 ABANDON = 2.0
 """The same while the agent stops: nobody waits for the call any longer."""
-_RETRY = (1.0, 30.0)
+_RETRY = (0.25, 10.0)
 _CLOSED_LOOK = 1.0
 
 
@@ -244,6 +244,7 @@ class Folder:
                 started = self._clock.monotonic()
                 try:
                     await self._attend(heart)
+                    return
                 except FolderOffline as error:
                     self._offline = error.problem
                 except OSError as error:
@@ -252,6 +253,13 @@ class Folder:
                         what=f"the folder cannot be used: {error.strerror or error}",
                         where=str(self.settings.path),
                         todo="see that its file system is mounted and answers",
+                    )
+                except QueueError as error:
+                    self._offline = Problem(
+                        code="DM-I008",
+                        what=f"the folder cannot be put right: {error.problem.what}",
+                        where=str(self.settings.path),
+                        todo=error.problem.todo or "nothing: it is tried again",
                     )
                 except _Stopping:
                     return

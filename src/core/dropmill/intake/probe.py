@@ -124,7 +124,7 @@ def _look(
         digest.update(data)
         size = len(data)
     else:
-        size = read_pieces(descriptor, digest.update, sign=sign)
+        size = read_pieces(descriptor, digest.update, sign=sign, size=stamp[0])
     if size != stamp[0] or (proof is Proof.UNKNOWN and stamp_of(os.fstat(descriptor)) != stamp):
         return Refusal("changed", stamp_of(os.fstat(descriptor)))
     return Held(path, parent, name, descriptor, stamp, digest.hexdigest(), proof)

@@ -128,7 +128,8 @@ class Tracker:
             if track.due == math.inf and not track.queued and track.why is not Why.EMPTY:
                 self._settle_again(path, track, ended)
         else:
-            self._gaps.note(before, stamp, ended)
+            if track.why is Why.WRITER:  # one that only waited for its turn says nothing of its writer's pauses
+                self._gaps.note(before, stamp, ended)
             track.watched = observe(before, stamp, ended)
             track.renamed_in = False
             if before.stamp[3:] != stamp[3:]:
