@@ -48,7 +48,9 @@ class Local:
     # --- reading ---------------------------------------------------------------------------------------------------------
 
     def status(self) -> shapes.StatusShape:
-        return views.status(self._read(self._queries.status), None)
+        if self._reader.exists or not self._readable:
+            return views.status(self._read(self._queries.status), None)
+        return {**views.status(views.NO_STORE, None), "reason": "no agent runs, and there is no queue yet"}
 
     def files(self, wanted: Mapping[str, Any], after: str | None, limit: int) -> shapes.FilePage:
         return self._read(lambda: self._queries.files(file_query(_checked(wanted)), after, limit))
@@ -69,9 +71,17 @@ class Local:
         try:
             return function()
         except StoreUnavailable:
-            if os.access(self._state, os.R_OK | os.X_OK) or not self._state.exists():
+            if self._readable:
                 raise
             raise self._forbidden() from None
+
+    @property
+    def _readable(self) -> bool:
+        """Whether the state folder, where there is one, may be looked into by this user."""
+        try:
+            return os.access(self._state, os.R_OK | os.X_OK, effective_ids=True) or not self._state.exists()
+        except OSError:
+            return False
 
     # --- changing --------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +40,7 @@ def run(session: Session) -> int:
 
 
 def _introduce(session: Session, settings: Settings) -> None:
+    destinations = {one.name: _where(one.transport, one.options, settings.base) for one in settings.destinations}
     if session.output.as_json:
         session.output.json(
             {
@@ -46,20 +48,21 @@ def _introduce(session: Session, settings: Settings) -> None:
                 "state": str(settings.agent.state),
                 "socket": str(settings.control.socket),
                 "folders": {folder.name: str(folder.path) for folder in settings.folders},
-                "destinations": {one.name: _where(one.transport, one.options) for one in settings.destinations},
+                "destinations": destinations,
             }
         )
     else:
         for folder in settings.folders:
             session.output.line(f"drop files into {folder.path}  ({folder.name})")
-        for one in settings.destinations:
-            session.output.line(f"reports appear at {_where(one.transport, one.options)}  ({one.name})")
+        for name, where in destinations.items():
+            session.output.line(f"reports appear at {where}  ({name})")
     session.output.flush()
 
 
-def _where(transport: str, options: Any) -> str:
-    """What a person calls the place: a path or URL where the transport has one; options that may be secret are none of these."""
-    for name in ("path", "url"):
-        if isinstance(options.get(name), str):
-            return re.sub(r"(?<=://)[^/@]*@", "", str(options[name]))
+def _where(transport: str, options: Any, base: Path) -> str:
+    """What a person calls the place: a path or URL where the transport has one; an option that is a secret is neither."""
+    if isinstance(options.get("path"), str):
+        return str(base / options["path"])
+    if isinstance(options.get("url"), str):
+        return re.sub(r"(?<=://)[^/@]*@", "", str(options["url"]))
     return transport

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the command line uses these without an agent, and should no
     from dropmill.intake.status import FolderStatus
     from dropmill.intake.submit import Submission
 
-__all__ = ["destination", "folder", "plugin", "problem", "status", "submitted", "task"]
+__all__ = ["NO_STORE", "destination", "folder", "plugin", "problem", "status", "submitted", "task"]
 
 
 def status(store: Mapping[str, Any], agent: AgentView | None) -> shapes.StatusShape:
@@ -23,6 +23,16 @@ def status(store: Mapping[str, Any], agent: AgentView | None) -> shapes.StatusSh
     counts = {name: store[name] for name in ("files", "folders", "deliveries", "totals", "queue", "flags")}
     return cast("shapes.StatusShape", {**(_OFFLINE if agent is None else _online(agent)), **counts})
 
+
+NO_STORE: Mapping[str, Any] = {
+    "files": {},
+    "folders": {},
+    "deliveries": {},
+    "totals": {},
+    "queue": {"items": 0, "bytes": 0, "mostItems": 0, "mostBytes": 0, "oldestAge": 0.0},
+    "flags": {},
+}
+"""In place of `QueueReader.status()` where nothing was ever queued."""
 
 _OFFLINE: Mapping[str, Any] = {
     "state": "offline",
