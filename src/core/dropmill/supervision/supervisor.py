@@ -197,6 +197,12 @@ class Supervisor:
         self._hastened += 1
         self._bell.ring()
 
+    def disarm(self) -> None:
+        """The process goes on after this agent: nothing ends it any more."""
+        if self._sentinel is not None:
+            self._sentinel.stop()
+        self._gil.disarm()
+
     @property
     def stopping(self) -> bool:
         """Whether a stop was asked for."""
@@ -210,8 +216,8 @@ class Supervisor:
         """Run `prepare` (recovery; it may `add` children), then all children, until a stop; take it through its three phases.
 
         Cancelling the caller is a request to stop, and cancelling it again hastens the stop; the CancelledError comes out
-        when it is over. With `Vigilance.hard_deadline`, the deadline stays armed after the return, so that a thread that
-        hangs at interpreter exit does not get round it: return from `main` at once.
+        when it is over. With `Vigilance.hard_deadline` the deadline stays armed after the return, so that nothing that hangs
+        on the way out gets round it (a connection that will not close, a thread): end the process, or call `disarm`.
 
         Raises:
             BaseException: what `prepare` raised; no child was started, and nothing was verified.
@@ -279,10 +285,8 @@ class Supervisor:
             self._signals.listen(None)
         if self._sentinel is not None:
             self._sentinel.rest()
-            if self._stop_at is None:  # `prepare` failed: nothing to end by force
-                self._sentinel.stop()
-        if not (self._sentinel is not None and self._stop_at is not None):
-            self._gil.disarm()
+        if self._sentinel is None or self._stop_at is None:  # where `prepare` failed there is nothing to end by force
+            self.disarm()
         self.notify.close()
 
     async def _keep(self, prepare: Callable[[], Awaitable[None]] | None, pulse: Pulse) -> None:
