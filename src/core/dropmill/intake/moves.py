@@ -91,6 +91,10 @@ class Mover:
                 if not begun:
                     await self._store.wakeups.wait("disposals", seen, self._until_next())
 
+    def wake(self) -> None:
+        """Look again: at what there is to move, and at whether the agent stops."""
+        self._store.wakeups.notify("disposals")
+
     def close(self) -> None:
         """The agent has stopped: let the threads end."""
         for lane in self._lanes.values():

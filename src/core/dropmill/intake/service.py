@@ -95,7 +95,7 @@ class Intake:
             ChildSpec(name=f"folder {name}", run=folder.run, heartbeat=60.0, quiesce=folder.wake)
             for name, folder in self._folders.items()
         ]
-        return [*specs, ChildSpec(name="moves", run=self._mover.run, heartbeat=60.0)]
+        return [*specs, ChildSpec(name="moves", run=self._mover.run, heartbeat=60.0, quiesce=self._mover.wake)]
 
     async def started(self, within: float) -> bool:
         """Wait until each folder works or is known not to, at most so many seconds; a hung share must not hold a start up."""
