@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from dropmill.queue.records import FileRecord
 from dropmill.queue.sqlite import SqliteStore
 
 
-def folder_settings(path: Path, **changes: Any) -> FolderSettings:
+def settings_of(path: Path, **changes: Any) -> FolderSettings:
     settings = FolderSettings(
         name="inbox",
         path=path,
@@ -148,6 +147,12 @@ class Running:
 
 
 @pytest.fixture
+def folder_settings() -> Callable[..., FolderSettings]:
+    """`folder_settings(path, settle=..., ...)`."""
+    return settings_of
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     path = tmp_path / "inbox"
     path.mkdir()
@@ -189,7 +194,7 @@ async def make(
         **changes: Any,
     ) -> Running:
         gate = Gate()
-        all_folders = folders if folders is not None else [folder_settings(root, **changes)]
+        all_folders = folders if folders is not None else [settings_of(root, **changes)]
         intake = Intake(
             all_folders,
             store,
@@ -213,11 +218,3 @@ async def make(
     for one in running:
         if one.tasks:
             await one.stop()
-
-
-def drop(path: Path, content: bytes = b"content") -> Path:
-    """Write a file the good way: under another name, then renamed."""
-    hidden = path.with_name(f".{os.urandom(4).hex()}")
-    hidden.write_bytes(content)
-    hidden.rename(path)
-    return path

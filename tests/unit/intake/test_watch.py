@@ -265,14 +265,9 @@ try:
 except WatchesExhausted as error:
     print("exhausted:", error)
 """
-    setup = f"echo 0 > /proc/sys/user/{limit} && exec {sys.executable} -c '{program}'"
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", setup],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    setup = f"echo 0 > /proc/sys/user/{limit} && exec {sys.executable} -"
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", setup]
+    done = subprocess.run(command, input=program, capture_output=True, text=True, timeout=30, check=False)
     if "unshare" in done.stderr:
         pytest.skip(f"no user namespaces here: {done.stderr}")
     assert done.stdout.startswith("exhausted:"), done.stderr

@@ -170,12 +170,12 @@ class Claimer:
             need_proof=track.renamed_in,
             sign=self._sign,
         )
-        self._failpoints.hit("claim.probed")
         if isinstance(answer, Refusal):
             self._refuse(path, answer, group)
             return 0
         file_id = self._ids.new()
         group.files.append(Claiming(answer, file_id, entry_name(file_id, answer.name), marker=marker))
+        self._failpoints.hit("claim.probed")
         return answer.stamp[0]
 
     def _parent(self, path: str, group: Group) -> int:
@@ -279,7 +279,7 @@ class Claimer:
         for folder in {file.held.parent for file in group.files}:
             os.fsync(folder)
         for file in group.files:
-            if "/" in file.entry:
+            if "/" in file.entry and not file.undone:
                 fsync_directory(os.path.join(self._root.work_path, file.entry[:ID_LENGTH]))
 
     # --- move ----------------------------------------------------------------------------------------------------------------
