@@ -72,6 +72,7 @@ FAULTS = {
     "syntax": ("def", "DM-P010", "SyntaxError"),
     "gone": ("import os\nprint('last words')\nos._exit(0)", "DM-P011", "exit code 0"),
     "crash": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "DM-P011", "SIGSEGV"),
+    "signal": ("import os\nos.kill(os.getpid(), 40)", "DM-P011", "signal 40"),
     "hang": ("import time\ntime.sleep(60)", "DM-P012", "within 3 s"),
     "late": (
         "@hookimpl\ndef register_converters():\n    yield 1\n    raise RuntimeError('late')",

@@ -321,3 +321,147 @@ def test_a_share_that_does_not_answer_holds_nothing_up(kit: Any, base: str, monk
     problem = kit.problem(base.replace('"reports" }', '"inbox/x" }'))
     assert problem.code == "DM-C026"
     release.set()
+
+
+def test_an_option_that_the_others_forbid_is_pointed_at(kit: Any, base: str) -> None:
+    from dataclasses import replace
+
+    offer = kit.catalog.converters["json"]
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "lines": {"type": "boolean", "description": "One document a line.", "default": False},
+            "records": {"type": "string", "description": "Where they are."},
+        },
+        "if": {"properties": {"lines": {"const": True}}},
+        "then": {"properties": {"records": False}},
+    }
+    kit.catalog.converters["json"] = replace(offer, spec=replace(offer.spec, options_schema=schema))
+    kit.read(base + '[converter.json]\nrecords = "/x"\n')
+    problem = kit.problem(base + '[converter.json]\nlines = true\nrecords = "/x"\n')
+    assert (problem.code, problem.key, problem.value) == ("DM-C017", "converter.json.records", '"/x"')
+    assert problem.todo == "take it out"
+
+
+RULES: dict[str, tuple[dict[str, Any], str, str, str, str, str]] = {
+    "repetition": (
+        {"type": "array", "uniqueItems": True},
+        "[1, 1]",
+        "DM-C016",
+        "",
+        "[...] (2 entries)",
+        "same entry twice",
+    ),
+    "multiple": ({"type": "integer", "multipleOf": 5}, "7", "DM-C012", "", "7", "a multiple of 5"),
+    "any rule": ({"type": "array", "contains": {"const": 1}}, "[2]", "DM-C017", "", "[...] (1 entry)", "(An option.)"),
+    "pattern": ({"type": "string", "pattern": "^a+$"}, "'b'", "DM-C015", "", '"b"', "'^a+$'"),
+    "hint": (
+        {"type": "string", "pattern": "^a+$", "x-hint": "the letter a"},
+        "'b'",
+        "DM-C015",
+        "",
+        '"b"',
+        "must be the letter a",
+    ),
+    "constant": ({"const": 1}, "2", "DM-C013", "", "2", "must be 1"),
+    "strict URL": (
+        {"type": "string", "pattern": "^https?://[^@]+$"},
+        "'http://u:hunter2@h'",
+        "DM-C032",
+        "",
+        "***",
+        "take it out of the URL",
+    ),
+    "odd URL": (
+        {"type": "string", "pattern": "^https?://[a-z]+$"},
+        "'http://h1'",
+        "DM-C018",
+        "",
+        '"http://h1"',
+        "not allowed here",
+    ),
+    "maybe secret": (
+        {"anyOf": [{"type": "string"}, {"type": "string", "writeOnly": True}]},
+        "5",
+        "DM-C011",
+        "",
+        "***",
+        "a text in quotes or a table",
+    ),
+    "secret as a list": (
+        {"type": "string", "writeOnly": True},
+        "['hunter2']",
+        "DM-C011",
+        "",
+        "***",
+        "must refer to a secret",
+    ),
+    "secret as a number": (
+        {"type": "string", "writeOnly": True},
+        "12345",
+        "DM-C032",
+        "",
+        "***",
+        "must not stand in this file",
+    ),
+    "name of a variable": (
+        {"type": "string", "writeOnly": True},
+        "{ env = 'a b' }",
+        "DM-C015",
+        ".env",
+        '"a b"',
+        "the name of an environment variable",
+    ),
+    "odd key of a secret": (
+        {"type": "string", "writeOnly": True},
+        "{ zzz = 'hunter2' }",
+        "DM-C010",
+        ".zzz",
+        "***",
+        "refer to it",
+    ),
+    "not finite": ({"type": "number"}, "-inf", "DM-C012", "", "-inf", "finite"),
+    "two forms": (
+        {"oneOf": [{"type": "object", "required": ["a"]}, {"type": "object", "required": ["b"]}]},
+        "{}",
+        "DM-C017",
+        "",
+        "{}",
+        "break a rule",
+    ),
+    "in a list": (
+        {"type": "array", "items": {"type": "object", "required": ["a"]}},
+        "[{}, { a = 1 }]",
+        "DM-C014",
+        "[0].a",
+        "",
+        "add a",
+    ),
+    "too deep for a path": (
+        {"type": "string", "x-path": True},
+        "'~x'",
+        "DM-C015",
+        "",
+        '"~x"',
+        "write the path in full",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_of_plugins_are_told_in_words(name: str, kit: Any, base: str) -> None:
+    from dataclasses import replace
+
+    rule, value, code, key, shown, said = RULES[name]
+    offer = kit.catalog.converters["json"]
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"o": {"description": "An option.", **rule}},
+    }
+    kit.catalog.converters["json"] = replace(offer, spec=replace(offer.spec, options_schema=schema))
+    problem = kit.problem(base + f"[converter.json]\no = {value}\n")
+    assert (problem.code, problem.key, problem.value) == (code, f"converter.json.o{key}", shown)
+    assert said in f"{problem.what} - {problem.todo}"
+    assert "hunter2" not in str(problem.as_dict())

@@ -94,8 +94,8 @@ def embed(schema: Mapping[str, Any], place: str) -> Schema:
             moved[keyword] = {name: _embed(part, place) for name, part in value.items()}
         elif keyword in _LISTS:
             moved[keyword] = [_embed(part, place) for part in value]
-        elif keyword in _SINGLES:
-            moved[keyword] = _embed(value, place)
+        elif keyword in _SINGLES and isinstance(value, Mapping):
+            moved[keyword] = embed(value, place)
         elif keyword != "$schema":
             moved[keyword] = value
     if moved.get("writeOnly") is True:
@@ -108,6 +108,8 @@ def embed(schema: Mapping[str, Any], place: str) -> Schema:
 
 
 def _embed(part: Any, place: str) -> Any:
+    if part is False:
+        return {"not": {}}  # the same, and the validator says where
     return embed(part, place) if isinstance(part, Mapping) else part
 
 

@@ -20,6 +20,8 @@ from dropmill.config.vocabulary import Schema
 
 __all__ = ["Merged", "Use", "complete", "merge", "uses"]
 
+_MOST_ROUNDS = 8
+
 
 @dataclass(frozen=True)
 class Use:
@@ -89,10 +91,14 @@ def merge(use: Use, data: Mapping[str, Any], root: Schema) -> Merged:
 
 
 def complete(schema: Schema, options: dict[str, Any], root: Schema) -> None:
-    """Fill in defaults, in tables within the options too."""
-    for _, part, value in list(visit(schema, options, root)):
-        if isinstance(value, dict):
-            for key, option in part.get("properties", {}).items():
+    """Fill in defaults, in tables within the options too (of alternatives, those of the one that fits)."""
+    for _ in range(_MOST_ROUNDS):  # a default may be a table that has defaults itself
+        filled = False
+        for _, part, value in list(visit(schema, options, root, fitting=True)):
+            for key, option in part.get("properties", {}).items() if isinstance(value, dict) else ():
                 whole = follow(option, root) if isinstance(option, dict) else {}
                 if "default" in whole and key not in value:
                     value[key] = copy.deepcopy(whole["default"])
+                    filled = True
+        if not filled:
+            return

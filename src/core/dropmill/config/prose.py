@@ -11,7 +11,7 @@ from dropmill.config.quantities import write
 from dropmill.config.vocabulary import Schema
 from dropmill.config.wording import alternatives, bounds
 
-__all__ = ["default", "kind", "toml"]
+__all__ = ["default", "kind", "sentence", "toml"]
 
 _KINDS = {
     "string": "text",
@@ -48,10 +48,12 @@ def kind(schema: Schema, root: Schema) -> str:
     schema = follow(schema, root)
     if schema.get("x-secret") or schema.get("writeOnly"):
         return "secret"
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if "enum" in schema:
         return alternatives(f"`{value}`" for value in schema["enum"])
     for keyword in ("oneOf", "anyOf"):
-        if keyword in schema:
+        if keyword in schema and "type" not in schema:
             return alternatives(kind(part, root) for part in schema[keyword])
     if "x-unit" in schema:
         what = "size" if schema["x-unit"] == "bytes" else "duration"
@@ -60,12 +62,17 @@ def kind(schema: Schema, root: Schema) -> str:
     elif schema.get("format") in ("uri", "uri-template"):
         what = "URL"
     else:
-        kinds = schema.get("type", [])
+        kinds = schema.get("type", "object" if "properties" in schema else [])
         what = alternatives(_KINDS.get(each, each) for each in ([kinds] if isinstance(kinds, str) else kinds))
     if what == "list" and isinstance(schema.get("items"), dict):
         return f"list of {kind(schema['items'], root)}"
     limits = bounds(schema)
     return f"{what}, {limits}" if limits else what
+
+
+def sentence(text: str) -> str:
+    """A summary as a sentence."""
+    return text[:1].upper() + text[1:] + "." * (not text.endswith("."))
 
 
 def default(schema: Schema, root: Schema) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dropmill.config.annotations import follow
 from dropmill.config.catalog import KINDS, Catalog, offers
 from dropmill.config.composition import compose, definition
-from dropmill.config.prose import default, kind
+from dropmill.config.positions import spell
+from dropmill.config.prose import default, kind, sentence
 from dropmill.config.vocabulary import Schema
 
 __all__ = ["reference"]
@@ -63,8 +64,7 @@ def reference(catalog: Catalog) -> str:
     for kind_ in KINDS:
         for id_, offered in offers(catalog, kind_).items():
             whole = root["$defs"][definition(kind_, id_)]
-            about = offered.spec.summary
-            about = about[:1].upper() + about[1:] + "." * (not about.endswith(".")) if about else ""
+            about = sentence(offered.spec.summary or f"Options of the {kind_}")
             lines += _section(f"`[{kind_}.{id_}]`", {**whole, "description": about}, root)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -88,10 +88,11 @@ def _rows(schema: Schema, root: Schema, prefix: str) -> Iterator[str]:
     for key, option in schema.get("properties", {}).items():
         found = follow(option, root)
         fallback = "**required**" if key in required else default(found, root)
-        cells = (f"`{prefix}{key}`", kind(found, root), fallback, found.get("description", ""))
+        name = prefix + spell((key,))
+        cells = (f"`{name}`", kind(found, root), fallback, found.get("description", ""))
         yield f"| {' | '.join(cell.replace('|', '&#124;').replace(chr(10), ' ') for cell in cells)} |"
         if not (found.get("x-secret") or found.get("writeOnly")):
-            yield from _rows(found, root, f"{prefix}{key}.")
+            yield from _rows(found, root, f"{name}.")
             items = found.get("items")
             for part in (items, *items.get("oneOf", ())) if isinstance(items, dict) else ():
-                yield from _rows(follow(part, root), root, f"{prefix}{key}[].")
+                yield from _rows(follow(part, root), root, f"{name}[].")

@@ -12,9 +12,9 @@ from typing import Any
 
 from dropmill.config import schema as core
 from dropmill.config.annotations import follow
-from dropmill.config.catalog import KINDS, PLURALS, Catalog, offers
+from dropmill.config.catalog import KINDS, Catalog, offers
 from dropmill.config.composition import compose, definition
-from dropmill.config.prose import toml
+from dropmill.config.prose import sentence, toml
 from dropmill.config.vocabulary import Schema
 
 __all__ = ["BUNDLED", "sample_config"]
@@ -55,8 +55,13 @@ _HEAD = """\
 #
 # Drop files into the folder "inbox"; reports appear in "reports". Relative paths stand below the folder of this file.
 # A duration is a number of seconds, or a text such as "500 ms", "5 min", "1 h 30 min"; a size is bytes, or "10 GB", "64 MiB".
-# A line such as #key = value is a setting at its default: take the # away to change it.
+# A line such as #key = value is a setting at its default: take the # away to change it. Some have no default.
 # `dropmill config check` says what is wrong with this file, `dropmill config show` what it comes to.
+"""
+
+_OPTIONS = """\
+# Options of plugins, for wherever they are used. A folder or destination may have its own, which go over these:
+# converters = [{ id = "csv", options = { delimiter = ";" } }] in a folder, options = { ... } in a destination.
 """
 
 
@@ -71,16 +76,13 @@ def sample_config(catalog: Catalog | None = None) -> str:
         lines += _section(header, schema(), _CHOSEN.get(name, {}))
     if catalog is not None:
         root = compose(catalog)
+        lines.append(_OPTIONS)
         for kind in KINDS:
             for id_, offered in offers(catalog, kind).items():
                 whole = root["$defs"][definition(kind, id_)]
-                about = offered.spec.summary or f"Options of the {kind}."
                 if whole.get("properties"):
+                    about = sentence(offered.spec.summary or f"Options of the {kind}")
                     lines += _section(f"[{kind}.{id_}]", {**whole, "description": about}, {}, root)
-        lines += [
-            f"# Options above hold for all {', '.join(PLURALS[kind] for kind in KINDS)}; a folder's or destination's"
-        ]
-        lines += ['# own entry goes over them: converters = [{ id = "csv", options = { ... } }], options = { ... }.']
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -94,7 +96,8 @@ def _section(header: str, schema: Schema, chosen: Mapping[str, Any], root: Schem
         if key in chosen:
             yield f"{key} = {toml(chosen[key])}"
         else:
-            yield f"#{key} = {_example(option, root or {})}"
+            note = "" if {"default", "x-default"} & set(option) else "  # no default"
+            yield f"#{key} = {_example(option, root or {})}{note}"
     yield ""
 
 

@@ -80,6 +80,8 @@ class Translator:
             return self._size(finding)
         if keyword == "uniqueItems":
             return self._say(finding, "DM-C016", "lists the same entry twice", "take the repeated entry out")
+        if keyword == "not" and finding.argument == {}:
+            return self._say(finding, "DM-C017", "cannot be set together with the others here", "take it out")
         return self._say(
             finding,
             "DM-C017",
