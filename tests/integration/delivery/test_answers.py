@@ -93,7 +93,12 @@ AGAIN = {
     "silence in the body": Case(Reply(body=b"ha", length=100, end="hang"), "sent", "HTTP-INCOMPLETE"),
     "reset in the body": Case(Reply(body=b"ha", length=100, end="reset"), "sent", "HTTP-INCOMPLETE"),
     "shorter than its length": Case(Reply(body=b"ha", length=100, end="close"), "sent", "HTTP-INCOMPLETE"),
-    "an answer before the report was sent": Case(Reply(status=200, early=True, end="close"), "sent", "HTTP-", body=BIG),
+    "an answer before the report was sent": Case(
+        Reply(status=200, early=True, end="hang"), "sent", "HTTP-EARLY", body=BIG * 40
+    ),
+    "an answer before the report was sent, then closed": Case(
+        Reply(status=200, early=True, end="close"), "sent", "HTTP-", body=BIG * 40
+    ),
     "not HTTP": Case(Reply(raw=b"SSH-2.0-OpenSSH_9.2\r\n\r\n", end="close"), "sent", "HTTP-PROTOCOL"),
     "headers without an end": Case(
         Reply(raw=b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000 + b"\r\n\r\n", end="close"), "sent", "HTTP-PROTOCOL"
