@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ _LOG_SIZE = 16 * 1024 * 1024
 _WAL_PAGES = _LOG_SIZE // 4096
 """16 MB: when this much is in the write-ahead log it is copied into the database even if there is work waiting."""
 _REOPEN_EVERY = 1.0
+_STEP = 2.0
+"""Seconds by which the wall clock may be corrected without anybody noticing."""
 _DISK_EVERY = 1.0
 _HEAL_EVERY = 60.0
 """A disk that damages what is written to it must not fill `quarantine/`."""
@@ -94,6 +97,7 @@ class Engine:
         self._shared = Shared(instance, Ledger(), Payloads(state, failpoints), self.capacity, listening=listening)
         self._connection: sqlite3.Connection | None = None
         self._synchronous = "FULL"
+        self._clock_offset = clock.time() - clock.monotonic()
         self._trouble = ""
         self._retry_at = 0.0
         self._looked_at = -1e9
@@ -101,6 +105,7 @@ class Engine:
         self.commits = 0
         """Since the last checkpoint."""
         self._commits_allowed = 256
+        self._log_grown = False
         self.wrote = False
         """Whether there are commits that no checkpoint has copied yet."""
 
@@ -118,8 +123,7 @@ class Engine:
         self._failpoints.hit("queue.open")
         opened = recovery.open_database(self._path, self._shared, self._clock.time(), self._failpoints, damaged=damaged)
         self._connection = opened.connection
-        if self._spare_disk() > 2 * _LOG_SIZE:
-            schema.grow_log(opened.connection, _LOG_SIZE)
+        self._log_grown = False
         self._synchronous = "FULL"
         self.capacity.full = self.capacity.full and not self._drained()
         self.wrote = True
@@ -144,11 +148,20 @@ class Engine:
         group = Group()
         if self._clock.monotonic() - self._looked_at >= _DISK_EVERY:
             self.look_at_disk()
+        step = self._clock_step()
+        if step:
+            operations = (Operation(partial(recovery.shift_times, step=step)), *operations)
         self._serve(operations, group)
         if self.capacity.full and self._drained():
             self.capacity.full = False
             group.topics.update(("files", "capacity"))
         return group
+
+    def _clock_step(self) -> float:
+        """By how much the wall clock was set since the last look; 0 for what clocks do by themselves."""
+        offset = self._clock.time() - self._clock.monotonic()
+        step, self._clock_offset = offset - self._clock_offset, offset
+        return step if abs(step) > _STEP else 0.0
 
     def _serve(self, operations: Sequence[Operation], group: Group) -> None:
         if self._connection is None and not self._came_back(group):
@@ -310,6 +323,18 @@ class Engine:
 
     def _spare_disk(self) -> int:
         return self.capacity.free_disk - self.capacity.marks.min_free_disk
+
+    def grow_log(self) -> None:
+        """Give the write-ahead log its room ahead, once, when there is nothing else to do."""
+        if self._log_grown or self._connection is None or self._spare_disk() < 2 * _LOG_SIZE:
+            return
+        self._log_grown = True
+        try:
+            schema.grow_log(self._connection, self._path, _LOG_SIZE)
+        except (sqlite3.Error, OSError) as error:
+            self._roll_back(self._connection)
+            if _kind(error) != "full":
+                self._broke(error)
 
     def checkpoint_due(self) -> bool:
         return self.commits >= self._commits_allowed

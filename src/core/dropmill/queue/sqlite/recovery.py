@@ -18,7 +18,7 @@ from dropmill.queue.sqlite import files, leasing, salvage, schema
 from dropmill.queue.sqlite.codec import dump, load
 from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
 
-__all__ = ["CHECK_LIMIT", "GivenBack", "Opened", "give_back", "mark_end", "open_database"]
+__all__ = ["CHECK_LIMIT", "GivenBack", "Opened", "give_back", "mark_end", "open_database", "shift_times"]
 
 CHECK_LIMIT = 256 * 1024 * 1024
 """Databases up to this size are checked after an unclean end before they are used; larger ones would hold up the start."""
@@ -167,6 +167,20 @@ def _mind_the_clock(tx: Transaction) -> None:
         " AND confirmed = 1 AND not_before > ?1 AND updated_at > ?1 + 5",
         (tx.now,),
     )
+
+
+def shift_times(tx: Transaction, step: float) -> None:
+    """The wall clock was set by `step` seconds: whoever waits, waits as long as he was told to."""
+    shared = tx.shared
+    for lane in tx.ledger.lanes():
+        tx.execute("UPDATE delivery SET next_at = next_at + ? WHERE lane = ? AND state = 'delayed'", (step, lane))
+    shared.due = {lane: at + min(step, 0.0) for lane, at in shared.due.items()}
+    tx.execute(
+        "UPDATE file SET not_before = not_before + ? WHERE state = 'claimed' AND confirmed = 1 AND not_before > 0",
+        (step,),
+    )
+    tx.event("queue", "queue.clock_set", {"seconds": round(step, 3)})
+    tx.topics.update((*(f"lane:{lane}" for lane in tx.ledger.lanes()), "files"))
 
 
 def give_back(tx: Transaction, reason: str) -> GivenBack:

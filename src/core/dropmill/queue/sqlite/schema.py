@@ -8,6 +8,7 @@ every list that people ask for is a range of one index.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -163,19 +164,26 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def grow_log(connection: sqlite3.Connection, size: int) -> None:
+def grow_log(connection: sqlite3.Connection, path: Path, size: int) -> None:
     """Let the write-ahead log take its room on disk once and for all: commits into a file that does not grow cost half.
 
     What is written for that is rolled back, so that neither the database nor the log's content has it.
     """
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = 20")  # pages that do not fit are spilled into the log
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("CREATE TABLE filler (data BLOB)")
-    connection.executemany("INSERT INTO filler VALUES (zeroblob(?))", [(_FILLER,)] * (size // _FILLER))
-    connection.execute("ROLLBACK")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE filler (data BLOB)")
+        connection.executemany("INSERT INTO filler VALUES (zeroblob(?))", [(_FILLER,)] * (size // _FILLER))
+        connection.execute("ROLLBACK")
+    finally:
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("PRAGMA synchronous = FULL")
+    descriptor = os.open(path.with_name(f"{path.name}-wal"), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)  # now, not with the next commit
+    finally:
+        os.close(descriptor)
 
 
 def create(connection: sqlite3.Connection) -> None:

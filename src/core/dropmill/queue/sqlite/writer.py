@@ -68,8 +68,9 @@ class Writer:
                 self._inbox.put(None)
 
     def join(self, timeout: float | None) -> bool:
-        """Wait for the thread's end; whether it ended."""
-        self._thread.join(timeout)
+        """Wait for the thread's end; whether it ended (or never began)."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _work(self) -> None:
@@ -123,6 +124,7 @@ class Writer:
             except queue.Empty:
                 if engine.commits >= _MUCH:
                     engine.checkpoint()
+                engine.grow_log()
         if engine.wrote:
             try:
                 return self._inbox.get(timeout=_LONG_QUIET)
