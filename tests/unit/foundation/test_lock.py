@@ -260,6 +260,6 @@ def test_a_holder_reads_well() -> None:
 
 def test_a_record_that_cannot_be_written_is_an_error_and_no_lock() -> None:
     full = Path("/dev/full")
-    with pytest.raises(OSError, match="Invalid argument|No space left"):
+    with pytest.raises(OSError, match=r"Invalid argument|No space left"):
         lock(full).acquire()
     assert FileLock.holder(full) is None
