@@ -465,3 +465,17 @@ def test_rules_of_plugins_are_told_in_words(name: str, kit: Any, base: str) -> N
     assert (problem.code, problem.key, problem.value) == (code, f"converter.json.o{key}", shown)
     assert said in f"{problem.what} - {problem.todo}"
     assert "hunter2" not in str(problem.as_dict())
+
+
+def test_two_ways_to_one_folder_are_seen_through_where_no_link_tells(
+    kit: Any, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a bind mount: both names are real, and only the device and inode say that they are one."""
+    (kit.folder / "inbox").mkdir()
+    (kit.folder / "mounted").symlink_to("inbox")
+    monkeypatch.setattr(Path, "resolve", Path.absolute)
+    folder = base[base.index("[[folder]]") : base.index("[[destination]]")]
+    text = base + folder.replace('"inbox"', '"mounted"').replace('"mounted"\nconv', '"mounted/sub"\nconv')
+    problem = kit.problem(text)
+    assert (problem.code, problem.key) == ("DM-C025", "folder[1].path")
+    assert "lies inside" in problem.what

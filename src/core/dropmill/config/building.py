@@ -89,9 +89,10 @@ def _absolute(base: Path, path: str) -> str:
 def _origins(document: Document, whole: Any, own: Mapping[KeyPath, Merged]) -> Iterator[tuple[str, str]]:
     for path in _leaves(whole, ()):
         source: KeyPath | None = path
-        for place, merged in own.items():
-            if path[: len(place)] == place and len(path) > len(place):
-                option = path[len(place) :]
+        for length in range(len(path)):
+            merged = own.get(path[:length])
+            if merged is not None:
+                option = path[length:]
                 source = merged.sources[str(option[0])] + option[1:] if option[0] in merged.sources else None
         if source is not None and isinstance(get(document.data, source[:-1]), str):
             source = source[:-1]  # an entry written as a bare name

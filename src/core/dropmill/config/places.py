@@ -6,10 +6,12 @@ exist is no error, and one on a share that does not answer holds nothing up: it 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dropmill.config.document import Document
@@ -22,6 +24,8 @@ __all__ = ["Place", "Survey", "problems", "survey"]
 
 _EACH = 1.0
 _ALL = 5.0
+
+_Mark = Path | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,11 @@ class Place:
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where a path really leads."""
+    """Where a path really leads: each is known by its path and, where it exists, by (st_dev, st_ino)."""
 
-    path: Path
-    identity: tuple[int, int] | None
-    """(st_dev, st_ino) of the path itself, where it exists."""
-    above: frozenset[tuple[int, int]]
-    """The same of what it lies in."""
+    own: frozenset[_Mark]
+    above: frozenset[_Mark]
+    """What it lies in."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,6 @@ class Survey:
     unanswered: frozenset[Path]
     """Paths that did not answer in time."""
 
-    def inside(self, inner: Path, outer: Path) -> bool:
-        """Whether `inner` is `outer` or lies in it."""
-        there, here = self.spots[outer], self.spots[inner]
-        return (
-            here.path.is_relative_to(there.path)
-            or (there.identity is not None and there.identity in here.above)
-            or self.same(inner, outer)
-        )
-
-    def same(self, one: Path, other: Path) -> bool:
-        here, there = self.spots[one], self.spots[other]
-        return here.path == there.path or (here.identity is not None and here.identity == there.identity)
-
 
 def survey(paths: Iterable[Path]) -> Survey:
     """Look at every path, for one second each and five in all at most."""
@@ -75,16 +64,14 @@ def survey(paths: Iterable[Path]) -> Survey:
     spots: dict[Path, _Spot] = {}
     unanswered: set[Path] = set()
     for path in dict.fromkeys(paths):
-        outcome = run_guarded(
-            lambda path=path: _look(path),  # type: ignore[misc]
-            limit=max(0.0, min(_EACH, deadline - time.monotonic())),
-            name="look at path",
-        )
+        left = max(0.0, min(_EACH, deadline - time.monotonic()))
+        outcome = run_guarded(partial(_look, path), limit=left, name="look at path")
         if isinstance(outcome, Returned):
             spots[path] = outcome.value
         else:
             unanswered.add(path)
-            spots[path] = _Spot(Path(os.path.normpath(path)), None, frozenset())
+            named = Path(os.path.normpath(path))
+            spots[path] = _Spot(frozenset({named}), frozenset(named.parents))
     return Survey(spots, frozenset(unanswered))
 
 
@@ -93,15 +80,44 @@ def _look(path: Path) -> _Spot:
         real = path.resolve()
     except (OSError, RuntimeError):  # a loop of links: it will be offline
         real = Path(os.path.normpath(path))
-    return _Spot(real, _identity(real), frozenset(filter(None, map(_identity, real.parents))))
+    return _Spot(_marks([real]), _marks(real.parents))
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _marks(paths: Iterable[Path]) -> frozenset[_Mark]:
+    marks: set[_Mark] = set()
+    for path in paths:
+        marks.add(path)
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            marks.add((found.st_dev, found.st_ino))
+    return frozenset(marks)
+
+
+class _Folders:
+    """The watched folders, found by what lies in them and by what they lie in."""
+
+    def __init__(self) -> None:
+        self._by_own: dict[_Mark, Place] = {}
+        self._by_above: dict[_Mark, Place] = {}
+
+    def add(self, folder: Place, spot: _Spot) -> None:
+        for mark in spot.own:
+            self._by_own.setdefault(mark, folder)
+        for mark in spot.above:
+            self._by_above.setdefault(mark, folder)
+
+    def same(self, spot: _Spot) -> Place | None:
+        return _first(self._by_own, spot.own)
+
+    def around(self, spot: _Spot) -> Place | None:
+        return _first(self._by_own, spot.above)
+
+    def within(self, spot: _Spot) -> Place | None:
+        return _first(self._by_above, spot.own)
+
+
+def _first(places: Mapping[_Mark, Place], marks: Iterable[_Mark]) -> Place | None:
+    return next((places[mark] for mark in marks if mark in places), None)
 
 
 def problems(
@@ -116,17 +132,13 @@ def problems(
         ours: What must not lie in one: the state folder, the socket, paths in options.
         state: The state folder, which no watched folder may lie in either.
     """
-    for number, folder in enumerate(folders):
-        for other in folders[:number]:
-            if relation := _relation(looked, folder.path, other.path):
-                yield document.problem(
-                    folder.key,
-                    "DM-C025",
-                    f"{relation} {other.label} ({spell(other.key)} = {render(other.written)})",
-                    "let every watched folder have a place of its own: its files would be taken twice",
-                    value=render(folder.written),
-                )
-        if state is not None and looked.inside(folder.path, state.path) and not looked.same(folder.path, state.path):
+    watched = _Folders()
+    file = looked.spots[document.path]
+    for folder in folders:
+        spot = looked.spots[folder.path]
+        yield from _overlap(document, folder, spot, watched)
+        watched.add(folder, spot)
+        if state is not None and looked.spots[state.path].own & spot.above:
             yield document.problem(
                 folder.key,
                 "DM-C027",
@@ -134,7 +146,7 @@ def problems(
                 "keep watched folders out of it: the agent alone may write there",
                 value=render(folder.written),
             )
-        if looked.inside(document.path, folder.path):
+        if spot.own & (file.above | file.own):
             yield document.problem(
                 folder.key,
                 "DM-C026",
@@ -143,20 +155,31 @@ def problems(
                 value=render(folder.written),
             )
     for place in ours:
-        for folder in folders:
-            if looked.inside(place.path, folder.path):
-                yield document.problem(
-                    place.key,
-                    "DM-C027" if place is state else "DM-C026",
-                    f"{place.label} lies inside the watched {folder.label} ({spell(folder.key)} = {render(folder.written)})",
-                    "choose a place outside: what is written there would be taken for a dropped file",
-                    value=render(place.written),
-                )
+        spot = looked.spots[place.path]
+        around = watched.same(spot) or watched.around(spot)
+        if around is not None:
+            yield document.problem(
+                place.key,
+                "DM-C027" if place is state else "DM-C026",
+                f"{place.label} lies inside the watched {around.label} ({spell(around.key)} = {render(around.written)})",
+                "choose a place outside: what is written there would be taken for a dropped file",
+                value=render(place.written),
+            )
 
 
-def _relation(looked: Survey, one: Path, other: Path) -> str:
-    if looked.same(one, other):
-        return "is the same folder as"
-    if looked.inside(one, other):
-        return "lies inside"
-    return "contains" if looked.inside(other, one) else ""
+def _overlap(document: Document, folder: Place, spot: _Spot, earlier: _Folders) -> Iterator[ConfigProblem]:
+    for relation, find in (
+        ("is the same folder as", earlier.same),
+        ("lies inside", earlier.around),
+        ("contains", earlier.within),
+    ):
+        other = find(spot)
+        if other is not None:
+            yield document.problem(
+                folder.key,
+                "DM-C025",
+                f"{relation} {other.label} ({spell(other.key)} = {render(other.written)})",
+                "let every watched folder have a place of its own: its files would be taken twice",
+                value=render(folder.written),
+            )
+            return

@@ -9,9 +9,9 @@ import asyncio
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
-from dropmill.api import PolicySpec, TransportSpec
+from dropmill.api import PolicySpec, QueuePolicy, Transport, TransportSpec
 from dropmill.foundation.guard import Hung, Raised, describe, place, run_guarded
 from dropmill.plugins.errors import PluginError
 from dropmill.plugins.registry import Loaded
@@ -21,9 +21,19 @@ __all__ = ["instantiate"]
 _COROUTINES = ("open", "probe", "send", "close")
 
 
+@overload
+async def instantiate(
+    loaded: Loaded[TransportSpec], options: Mapping[str, Any], *, limit: float = ...
+) -> Transport: ...
+
+
+@overload
+async def instantiate(loaded: Loaded[PolicySpec], options: Mapping[str, Any], *, limit: float = ...) -> QueuePolicy: ...
+
+
 async def instantiate(
     loaded: Loaded[TransportSpec] | Loaded[PolicySpec], options: Mapping[str, Any], *, limit: float = 10.0
-) -> Any:
+) -> Transport | QueuePolicy:
     """A `Transport` or `QueuePolicy`, made in a thread within `limit` seconds.
 
     Args:
@@ -34,7 +44,8 @@ async def instantiate(
     Raises:
         PluginError: the plugin's fault; it names the plugin.
     """
-    return await asyncio.to_thread(_make, loaded, options, limit)
+    made: Transport | QueuePolicy = await asyncio.to_thread(_make, loaded, options, limit)
+    return made
 
 
 def _make(loaded: Loaded[TransportSpec] | Loaded[PolicySpec], options: Mapping[str, Any], limit: float) -> Any:

@@ -103,7 +103,7 @@ def _run(entries: Sequence[Discovered], limit: float) -> _Trial:
             request.write(
                 json.dumps(
                     {
-                        "path": sys.path,
+                        "path": [str(entry) for entry in sys.path],
                         "entries": [asdict(entry) for entry in entries],
                         "answers": writer,
                         "limit": limit,
