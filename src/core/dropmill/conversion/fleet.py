@@ -42,6 +42,7 @@ _MOST_PROCESSES = 64
 """Of one worker: a fork bomb has more."""
 _MOST_RETURNS = 3
 _FAILED_STARTS = 3
+_START_CAP = 30.0
 _WEIGHT = 0.2
 
 
@@ -110,8 +111,8 @@ class Fleet:
 
     def submit(self, ticket: Ticket) -> None:
         """Have a call done; its future tells how it ended."""
-        if self._closing:
-            ticket.future.set_exception(PoolClosed("no conversion begins while the agent stops"))
+        if self._closing or self._cannot_start:
+            self._refuse(ticket)
             return
         self._pending.setdefault(ticket.group, deque()).append(ticket)
         self._pump()
@@ -243,15 +244,18 @@ class Fleet:
         """Back off, and tell those that wait once it looks lasting."""
         self._failed_starts += 1
         self._start_error = why
-        self._not_before = self._clock.monotonic() + min(30.0, 0.1 * 2**self._failed_starts)
-        if self._failed_starts >= _FAILED_STARTS and not any(worker.started for worker in self._workers.values()):
-            error = f"{self._failed_starts} worker processes in a row did not start; the last one: {why}"
+        self._not_before = self._clock.monotonic() + min(_START_CAP, 0.1 * 2**self._failed_starts)
+        if self._cannot_start:
             for queue in self._pending.values():
                 for ticket in queue:
-                    if not ticket.future.done():
-                        todo = "see the log; check memory, process limits, and that the interpreter and the packages are whole"
-                        ticket.future.set_exception(WorkersUnavailable(error, todo=todo))
+                    self._refuse(ticket)
             self._pending.clear()
+
+    @property
+    def _cannot_start(self) -> bool:
+        """Whether waiting for a worker is in vain for now."""
+        waiting = self._clock.monotonic() < self._not_before
+        return self._failed_starts >= _FAILED_STARTS and waiting and not any(w.started for w in self._workers.values())
 
     # --- what handles tell ---------------------------------------------------------------------------------------------
 
@@ -266,6 +270,7 @@ class Fleet:
         if isinstance(wall, float):
             known = self._seconds.get(ticket.group)
             self._seconds[ticket.group] = wall if known is None else known + _WEIGHT * (wall - known)
+        worker.engaged = False
         if not ticket.future.done():
             ticket.future.set_result(answer)
         if worker.worn is None and worker.finished >= self._recycle_after:
@@ -287,12 +292,12 @@ class Fleet:
             ticket, death = victim
             if not ticket.future.done():
                 ticket.future.set_result(death)
-        if not worker.started and not self._closing:
-            self._start_failed(worker.tail().strip()[-500:] or "it ended without a word")
-        elif victim is None:
+        if worker.started and victim is None:
             for ticket in returned:
                 ticket.returned += 1
         self._requeue([ticket for ticket in returned if not self._given_up(worker, ticket)])
+        if not worker.started and not self._closing:
+            self._start_failed(worker.tail().strip()[-500:] or "it ended without a word")
         self._want_spare()
         self._pump()
 
@@ -324,10 +329,15 @@ class Fleet:
             else:
                 self._pending.setdefault(ticket.group, deque()).appendleft(ticket)
 
-    @staticmethod
-    def _refuse(ticket: Ticket) -> None:
-        if not ticket.future.done():
+    def _refuse(self, ticket: Ticket) -> None:
+        if ticket.future.done():
+            return
+        if self._closing:
             ticket.future.set_exception(PoolClosed("the agent stops; the file goes back as it was"))
+            return
+        what = f"{self._failed_starts} worker processes in a row did not start; the last one said: {self._start_error}"
+        todo = "check memory, process limits, and that the interpreter and the installed packages are whole"
+        ticket.future.set_exception(WorkersUnavailable(what, todo=todo))
 
     # --- watching ------------------------------------------------------------------------------------------------------
 
@@ -369,7 +379,7 @@ class Fleet:
     def _watch(self, worker: WorkerHandle, now: float) -> None:
         ticket = worker.current
         if ticket is None:
-            if now - worker.idle_since > _STALL and worker.page.call == 0:
+            if now - worker.idle_since > _STALL:
                 worker.expire("crash", f"it did not begin the next file within {_STALL:g} s")
             return
         worker.idle_since = now
@@ -387,5 +397,6 @@ class Fleet:
             worker.expire("oom", f"it took more than {self._memory} bytes of memory")
         elif len(worker.children()) > _MOST_PROCESSES:
             worker.end("limit", f"it started more than {_MOST_PROCESSES} processes")
-        elif now - patience.began > _LONG and len(worker.calls) > 1:
+        elif now - patience.began > _LONG:
+            worker.engaged = True
             self._requeue(worker.take_back())

@@ -28,7 +28,7 @@ __all__ = ["Overseer", "WorkerHandle"]
 
 _RECEIVE = 262_144
 _OUTPUT = 65_536
-_OUTPUT_BURST = 1_048_576
+_OUTPUT_BURST = 8_388_608
 """Bytes of print that are read between two ticks; a flood is held up by its own full pipe."""
 _STACK = 65_536
 _LAST_WORDS = 0.2
@@ -80,6 +80,8 @@ class WorkerHandle:
         self.confined: dict[str, object] = {}
         self.yielding = False
         """It shall run empty, so that another distribution gets its turn."""
+        self.engaged = False
+        """It is at a long call: nothing more shall wait behind that."""
         self.page = Page(memoryview(launched.mapping))
         self._launched = launched
         self._overseer = overseer
@@ -93,6 +95,8 @@ class WorkerHandle:
         self._output_room = _OUTPUT_BURST
         self._output_paused = False
         self._cause: tuple[str, str] | None = None
+        self._victim = 0
+        """The call that it is ended for."""
         self._timers: list[asyncio.TimerHandle] = []
         self._gone = self._killed = self._reported = False
         self._statm = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
@@ -109,7 +113,7 @@ class WorkerHandle:
     @property
     def dying(self) -> bool:
         """It is being ended, or has ended."""
-        return self._cause is not None or self._gone
+        return self._cause is not None or self._reported
 
     @property
     def current(self) -> Ticket | None:
@@ -118,7 +122,7 @@ class WorkerHandle:
 
     def accepts(self, window: int) -> bool:
         """Whether a further call may be sent to it."""
-        return not (self.dying or self.worn or self.yielding) and len(self.calls) < min(window, WINDOW)
+        return not (self.dying or self.worn or self.yielding or self.engaged) and len(self.calls) < min(window, WINDOW)
 
     def send(self, ticket: Ticket) -> None:
         """Have it do a call after those that it has."""
@@ -161,14 +165,14 @@ class WorkerHandle:
     def expire(self, kind: str, message: str) -> None:
         """End it, after its threads have left their stacks."""
         if self._cause is None:
-            self._cause = (kind, message)
+            self._condemn(kind, message)
             self._signal(signal.SIGUSR1)
             self._later(_LAST_WORDS, self._kill)
 
     def end(self, kind: str, message: str) -> None:
         """End it now."""
         if self._cause is None:
-            self._cause = (kind, message)
+            self._condemn(kind, message)
         self._kill()
 
     def tick(self) -> None:
@@ -266,15 +270,19 @@ class WorkerHandle:
                 raise ProtocolError("its HELLO says nothing of itself")
             self.started, self.confined, self.resident = True, confined, resident
             self._overseer.ready(self)
+        elif kind not in (Kind.REPORT, Kind.OK, Kind.ERROR):
+            raise ProtocolError(f"a worker never sends {kind.name}")
         elif not isinstance(number, int):
             raise ProtocolError(f"its {kind.name} names no call")
         elif kind is Kind.REPORT:
             if (ticket := self.calls.get(number)) is not None:
                 self._keep(ticket, header, body)
-        elif kind is Kind.OK or kind is Kind.ERROR:
-            self._end_call(number, kind is Kind.OK, header)
+        elif self._victim == number:
+            return  # too late
+        elif self.page.call == number:
+            raise ProtocolError("it answers for a file that it is still at work on")
         else:
-            raise ProtocolError(f"a worker never sends {kind.name}")
+            self._end_call(number, kind is Kind.OK, header)
 
     def _keep(self, ticket: Ticket, header: dict[str, Any], body: bytes) -> None:
         ticket.report_bytes += len(body)
@@ -317,6 +325,11 @@ class WorkerHandle:
 
     # --- the end -------------------------------------------------------------------------------------------------------
 
+    def _condemn(self, kind: str, message: str) -> None:
+        """What it is at now is what it ends for, whatever it still answers."""
+        self._cause = (kind, message)
+        self._victim = self.page.call
+
     def _later(self, delay: float, call: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(delay, call))
 
@@ -355,7 +368,7 @@ class WorkerHandle:
             return
         self._reported = True
         victim = None
-        if (ticket := self.calls.pop(self.page.call, None)) is not None:
+        if (ticket := self.calls.pop(self._victim or self.page.call, None)) is not None:
             victim = (ticket, self._death(ticket, code, usage))
         returned = list(self.calls.values())
         self.calls.clear()

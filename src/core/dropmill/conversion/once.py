@@ -60,12 +60,12 @@ async def convert_once(
         environment=environment,
         spare=False,
     )
-    sha256, identity = await asyncio.to_thread(_look_at, path)
+    place, sha256, identity = await asyncio.to_thread(_look_at, path)
     await pool.start()
     try:
         job = Job(
             id=path.name,
-            place=os.fspath(path),
+            place=place,
             name=path.name,
             size=identity.size,
             sha256=sha256,
@@ -82,7 +82,8 @@ async def convert_once(
         await pool.close()
 
 
-def _look_at(path: Path) -> tuple[str, FileIdentity]:
+def _look_at(path: Path) -> tuple[str, str, FileIdentity]:
+    """Where it really lies, the sha256 of its content, what it is."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -95,4 +96,4 @@ def _look_at(path: Path) -> tuple[str, FileIdentity]:
         device=found.st_dev,
         inode=found.st_ino,
     )
-    return digest.hexdigest(), identity
+    return os.path.realpath(path), digest.hexdigest(), identity
