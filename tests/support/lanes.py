@@ -20,6 +20,8 @@ from dropmill.foundation.clock import Clock, SystemClock
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.queue.records import NewReport
 from dropmill.queue.sqlite import SqliteStore
+from dropmill_plugins.transports.http import SPEC
+from dropmill_plugins.transports.http.transport import HttpTransport
 
 Step = Callable[[Sequence[Outgoing]], Any]
 
@@ -43,6 +45,31 @@ class Heart:
 
     def stop(self) -> None:
         self._quiesce.set()
+
+
+class Item:
+    """A report to send, without a queue."""
+
+    attempt = 1
+
+    def __init__(
+        self, key: str, body: bytes = b"{}", *, media_type: str = "application/json", piece: int = 65_536, **fields: Any
+    ) -> None:
+        self.key = key
+        self.report_id = key.partition(".")[0]
+        self.media_type = media_type
+        self.size = len(body)
+        self.sha256 = hashlib.sha256(body).hexdigest()
+        self.fields = fields
+        self._body = body
+        self._piece = piece
+
+    async def read(self) -> bytes:
+        return self._body
+
+    async def chunks(self, size: int = 262_144) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), self._piece):
+            yield self._body[start : start + self._piece]
 
 
 class ScriptedTransport:
@@ -251,3 +278,13 @@ async def site(home: Path, clock: Clock | None = None) -> AsyncIterator[Site]:
         assert made.store.gauges.leased == 0, made.rows()
     finally:
         await made.store.close(clean=True)
+
+
+def http_lane(
+    queue: Site, url: str, *, options: dict[str, Any] | None = None, name: str = "d", **settings: Any
+) -> Lane:
+    """A lane that PUTs to a server, impatient."""
+    transport = HttpTransport(
+        {"url": url + "/{key}", "method": "PUT", "read_timeout": 0.3, "connect_timeout": 2.0, **(options or {})}
+    )
+    return queue.lane(transport, spec=SPEC, name=name, **settings)

@@ -10,23 +10,11 @@ from typing import Any
 
 import pytest
 
-from dropmill.delivery.lane import Lane
 from dropmill.delivery.status import LaneState
-from dropmill_plugins.transports.http import SPEC
-from dropmill_plugins.transports.http.transport import HttpTransport
-from support.lanes import Heart, Site
+from support.lanes import Heart, Site, http_lane
 from support.servers import Reply, ScriptedServer, Silence
 
 BIG = b"[" + b"1," * 400_000 + b"1]"
-
-
-def http_lane(
-    queue: Site, url: str, *, options: dict[str, Any] | None = None, name: str = "d", **settings: Any
-) -> Lane:
-    transport = HttpTransport(
-        {"url": url + "/{key}", "method": "PUT", "read_timeout": 0.3, "connect_timeout": 2.0, **(options or {})}
-    )
-    return queue.lane(transport, spec=SPEC, name=name, **settings)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import signal
 import subprocess
@@ -24,31 +23,7 @@ from dropmill.api import Delivered, Duplicate, Rejected, Retry, Unavailable
 from dropmill_plugins.transports.directory import OPTIONS, SPEC, parts, register_transports
 from dropmill_plugins.transports.directory import depot as depots
 from dropmill_plugins.transports.directory.transport import DirectoryTransport
-
-
-class Item:
-    """A report to send."""
-
-    attempt = 1
-
-    def __init__(
-        self, key: str, body: bytes = b"{}", *, media_type: str = "application/json", piece: int = 65_536, **fields: Any
-    ) -> None:
-        self.key = key
-        self.report_id = key.partition(".")[0]
-        self.media_type = media_type
-        self.size = len(body)
-        self.sha256 = hashlib.sha256(body).hexdigest()
-        self.fields = fields
-        self._body = body
-        self._piece = piece
-
-    async def read(self) -> bytes:
-        return self._body
-
-    async def chunks(self, size: int = 262_144) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._body), self._piece):
-            yield self._body[start : start + self._piece]
+from support.lanes import Item
 
 
 @asynccontextmanager
@@ -306,7 +281,7 @@ async def test_a_full_disk_for_real(tmp_path: Path) -> None:
 import asyncio, resource, signal, sys
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[2])
-from test_directory import Item
+from support.lanes import Item
 from dropmill_plugins.transports.directory.transport import DirectoryTransport
 async def main():
     transport = DirectoryTransport({"path": sys.argv[1]})
@@ -319,7 +294,9 @@ async def main():
 asyncio.run(main())
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "out"), str(Path(__file__).parent)], capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "out"), str(Path(__file__).parents[2])],
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.split() == ["Rejected", "Rejected"], done.stderr
     assert not list((tmp_path / "out").iterdir())
@@ -345,7 +322,7 @@ async def test_killed_at_every_step_there_is_a_whole_file_or_none(tmp_path: Path
 import asyncio, os, signal, sys
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[2])
-from test_directory import Item
+from support.lanes import Item
 from dropmill_plugins.transports.directory import parts, depot
 from dropmill_plugins.transports.directory.transport import DirectoryTransport
 step = sys.argv[3]
@@ -365,7 +342,7 @@ asyncio.run(main())
         out = tmp_path / step
         out.mkdir()
         done = subprocess.run(
-            [sys.executable, "-c", code, str(out), str(Path(__file__).parent), step], capture_output=True, text=True
+            [sys.executable, "-c", code, str(out), str(Path(__file__).parents[2]), step], capture_output=True, text=True
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
         visible = [path for path in out.iterdir() if not path.name.startswith(".")]
@@ -383,7 +360,7 @@ async def test_everything_is_synced_before_it_is_said(tmp_path: Path) -> None:
 import asyncio, os, sys
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[2])
-from test_directory import Item
+from support.lanes import Item
 from dropmill_plugins.transports.directory.transport import DirectoryTransport
 async def main():
     transport = DirectoryTransport({"path": sys.argv[1], "folder": "{partNumber}"})
@@ -399,7 +376,7 @@ except FileNotFoundError: pass
     subprocess.run(
         [
             *("strace", "-f", "-y", "-qq", "-e", f"trace={calls}", "-o", str(trace)),
-            *(sys.executable, "-c", code, str(out), str(Path(__file__).parent)),
+            *(sys.executable, "-c", code, str(out), str(Path(__file__).parents[2])),
         ],
         check=True,
     )

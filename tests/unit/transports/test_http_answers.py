@@ -50,6 +50,10 @@ def test_the_admins_lists_take_precedence() -> None:
         Rejected,
         Rejected,
     )
+    away = Rules(unavailable={503})
+    with pytest.raises(Unavailable) as raised:
+        away.judge(answer(503, headers={"Retry-After": "9"}), NOW)
+    assert raised.value.after == 9
     only = Rules(success={201, 303})
     assert (kind(201, only), kind(303, only), kind(200, only), kind(404, only)) == (
         Delivered,

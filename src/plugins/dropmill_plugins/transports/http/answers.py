@@ -80,6 +80,7 @@ class Rules:
     """What the admin says of statuses; each list takes precedence over the table above, in this order."""
 
     reject: Collection[int] = ()
+    unavailable: Collection[int] = ()
     duplicate: Collection[int] = ()
     success: Collection[int] = ()
     retry: Collection[int] = ()
@@ -91,11 +92,13 @@ class Rules:
 
         Raises:
             AuthRejected: the server refuses the credentials.
-            Unavailable: it sends everybody elsewhere.
+            Unavailable: it is away, or sends everybody elsewhere.
         """
         status = answer.status
         if status in self.reject:
             return self._reject(answer)
+        if status in self.unavailable:
+            raise Unavailable(_told(answer), retry_after(answer.headers, now))
         if status in self.duplicate:
             return self._received(answer, Duplicate(_ref(answer), details=answer.details()))
         if status in self.success or (not self.success and 200 <= status < 300):

@@ -126,6 +126,9 @@ OPTIONS: Mapping[str, Any] = {
             "Statuses by which the server says that it has this key already, e.g. 409. Without it a 409 is a refusal."
         ),
         "retry_status": _statuses("Statuses that mean try again, besides 408, 423, 425, 429 and 500 to 599."),
+        "unavailable_status": _statuses(
+            "Statuses that mean the server as a whole is away, e.g. 502 and 503 of a proxy: no attempt is spent, it is probed."
+        ),
         "reject_status": _statuses("Statuses that mean never, in place of what they mean otherwise, e.g. 403."),
         "redirects": {
             "enum": ["refuse", "same_host", "any"],

@@ -54,6 +54,7 @@ class HttpTransport:
         self._gzip: bool = options.get("gzip", False)
         self._rules = Rules(
             reject=frozenset(options.get("reject_status", ())),
+            unavailable=frozenset(options.get("unavailable_status", ())),
             duplicate=frozenset(options.get("duplicate_status", ())),
             success=frozenset(options.get("success_status", ())),
             retry=frozenset(options.get("retry_status", ())),
