@@ -20,7 +20,9 @@ def test_thousand_bytes_over_three_seconds(make_agent):
         dropped[name] = text.ljust(1000).encode()
     with running(agent):
         writers = [
-            threading.Thread(target=drop_slowly, args=(data, agent.home / "inbox", name), kwargs={"pieces": 10, "over": 3.0})
+            threading.Thread(
+                target=drop_slowly, args=(data, agent.home / "inbox", name), kwargs={"pieces": 10, "over": 3.0}
+            )
             for name, data in dropped.items()
         ]
         for writer in writers:

@@ -26,7 +26,9 @@ def test_503_then_hang_then_recovery(make_agent, nginx):
         began = time.monotonic()
         for name, data in dropped.items():
             drop(data, agent.home / "inbox", name)
-        agent.wait_for(lambda: len(folder_files(agent.home / "reports")) == FILES, "the other destination to have all", 15)
+        agent.wait_for(
+            lambda: len(folder_files(agent.home / "reports")) == FILES, "the other destination to have all", 15
+        )
         assert time.monotonic() - began < 15, "the broken destination held up the other"
         time.sleep(max(0.0, REFUSES - (time.monotonic() - began)))
         refused = len(nginx.requests())

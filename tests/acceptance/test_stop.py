@@ -29,7 +29,8 @@ def test_idle_stops_at_once_and_leaves_no_process(make_agent, number):
 def test_stop_while_busy_then_go_on(make_agent):
     agent = make_agent(settle=0.1)
     dropped = {
-        f"f{number}.xml": f'<testsuite name="s"><testcase name="t{number}"/></testsuite>'.encode() for number in range(400)
+        f"f{number}.xml": f'<testsuite name="s"><testcase name="t{number}"/></testsuite>'.encode()
+        for number in range(400)
     }
     with running(agent):
         for name, data in dropped.items():
