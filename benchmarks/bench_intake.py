@@ -199,7 +199,9 @@ def figures(scratch: Path) -> Iterator[Figure]:
     )
     yield Figure(name="the same, CPU", value=cpu / FILES * 1e6, unit="us a file")
     waits = asyncio.run(latency(scratch / "latency"))
-    yield Figure(name="close to claim, settle 0.2 s, 50 files/s, p50", value=percentile(waits, 50), unit="s", target=0.25)
+    yield Figure(
+        name="close to claim, settle 0.2 s, 50 files/s, p50", value=percentile(waits, 50), unit="s", target=0.25
+    )
     yield Figure(name="the same, p99", value=percentile(waits, 99), unit="s", target=0.45)
     yield Figure(name="idle with 20 folders", value=asyncio.run(idle(scratch / "idle")), unit="of a core", target=0.005)
     yield Figure(name="peak memory", value=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, unit="MB")

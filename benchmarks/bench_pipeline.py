@@ -19,10 +19,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import aiohttp
-from support.agent import Agent
-from support.servers.nginx import Nginx
 
 from benchmarks.harness import Figure, fdatasync_seconds
+from support.agent import Agent
+from support.servers.nginx import Nginx
 
 FILES = 5_000
 CONCURRENCY = 16

@@ -1,7 +1,7 @@
 """What every benchmark gives back, and how it is shown.
 
-A benchmark is a module of this package with a function `figures(scratch: Path) -> Iterable[Figure]`. A figure is a value with what it
-is held against in the same run (the machine's limit, a bare loop, a peer), as a ratio: machines differ, ratios travel.
+A benchmark is a module of this package with a function `figures(scratch: Path) -> Iterable[Figure]`. A figure is a value with
+what it is held against in the same run (the machine's limit, a bare loop, a peer), as a ratio: machines differ, ratios travel.
 """
 
 from __future__ import annotations

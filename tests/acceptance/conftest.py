@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from support.agent import Agent
 from support.servers.nginx import Nginx
 
@@ -62,7 +63,7 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
 
 @pytest.fixture
 def make_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
-    """Makes agents with an inbox, the directory `reports` and, with `url`, an HTTP destination `archive`; kills them at the end."""
+    """Makes agents with an inbox, the directory `reports` and, with `url`, the HTTP destination `archive`; ends them."""
     made: list[Agent] = []
 
     def make(

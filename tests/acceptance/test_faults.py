@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from support.agent import drop, running
 from support.ledger import folder_files, received, sha256
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from support.agent import drop_slowly, running
 from support.ledger import account, folder_files, received, sha256
 

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+
 from support.agent import drop
 from support.ledger import account, folder_files, received, sha256
 

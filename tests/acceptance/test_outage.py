@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from support.agent import drop, running
 from support.ledger import account, folder_files, received
 

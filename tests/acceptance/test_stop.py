@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+
 from support.agent import drop, running
 from support.ledger import account, folder_files
 
