@@ -106,7 +106,8 @@ _FILES = Mask(
     | InotifyConstants.IN_EXCL_UNLINK
 )
 _SELF_GONE = InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_MOVE_SELF | InotifyConstants.IN_UNMOUNT
-_CANARY = Mask(InotifyConstants.IN_OPEN | InotifyConstants.IN_ONLYDIR | InotifyConstants.IN_DONT_FOLLOW)
+_REMOVED = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
+_CANARY = Mask(InotifyConstants.IN_OPEN | _REMOVED | InotifyConstants.IN_ONLYDIR | InotifyConstants.IN_DONT_FOLLOW)
 
 
 class _Reader(InotifyFD):
@@ -178,16 +179,22 @@ class _Folder:
 
 
 class _Canary:
-    """Hears the folder of ours being opened."""
+    """Hears the folder of ours being opened, and emptied: the root's own removal tells nobody while we hold it open."""
 
-    def __init__(self) -> None:
+    def __init__(self, hints: Hints, reader: _Reader) -> None:
+        self._hints = hints
+        self._reader = reader
         self.heard = 0
 
-    def on_event(self, _event: InotifyEvent) -> None:
-        self.heard += 1
+    def on_event(self, event: InotifyEvent) -> None:
+        if event.mask & _REMOVED:
+            self._hints.lose(f"something of ours was removed from {HOME}")
+        else:
+            self.heard += 1
 
     def on_watch_deleted(self, _wd: WatchDescriptor) -> None:
-        """The next canary stays silent."""
+        if not self._reader.ended:
+            self._hints.lose(f"{HOME} was removed")
 
     def on_queue_overflow(self) -> None:
         """Nothing is lost that counts."""
@@ -207,10 +214,10 @@ class Watch:
         self._hints = hints
         self._folders: dict[str, tuple[_Folder, WatchDescriptor, CallbackId]] = {}
         self._ids = 0
-        self._canary = _Canary()
         self._expected = 0
         with _telling_exhaustion():
             self._reader = _Reader(hints)
+        self._canary = _Canary(hints, self._reader)
         self._reader.start()
         try:
             self._add("")
@@ -261,13 +268,14 @@ class Watch:
         """Open our own folder, which must be heard: `silent` tells."""
         if self.silent:
             return
-        home = os.path.join(self._root, HOME)
+        before = self._canary.heard
         try:
-            descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            os.close(
+                os.open(os.path.join(self._root, HOME), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            )
         except OSError:
             return
-        self._expected = self._canary.heard + 1
-        os.close(descriptor)
+        self._expected = before + 1
 
     @property
     def silent(self) -> bool:
