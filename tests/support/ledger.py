@@ -65,4 +65,9 @@ def received(files: Mapping[str, bytes]) -> dict[str, list[dict[str, Any]]]:
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """What lies below a folder, by relative path; what is still being written (dot files) left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if not path.name.startswith(".") and path.is_file()
+    }
