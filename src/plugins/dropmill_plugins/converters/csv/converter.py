@@ -35,6 +35,7 @@ class CsvConverter:
         self._mapped = is_mapped(options)
         ragged = options.get("ragged", "auto")
         self._pads = ragged == "pad" or (ragged == "auto" and not self._mapped)
+        self._pads_all = ragged == "pad"
         self._by_row = options.get("reports", "row") == "row"
         self._kind = options.get("kind", "test")
 
@@ -65,6 +66,12 @@ class CsvConverter:
                 finder = ColumnFinder(table.header, table.header_line, len(row.cells))
                 width = len(row.cells) if table.header is None else len(table.header)
             if len(row.cells) != width:
+                if len(row.cells) < width and not row.ended and not self._pads_all:
+                    raise BadInput(
+                        "CSV-TRUNCATED",
+                        "the file ends within a row: the last one lacks cells and a line break",
+                        line=row.line,
+                    )
                 told = f"the row has {len(row.cells)} cells instead of {width}"
                 if not self._pads:
                     raise BadInput("CSV-RAGGED", told, line=row.line)

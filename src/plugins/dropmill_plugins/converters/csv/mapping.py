@@ -139,7 +139,7 @@ class Mapper:
         document: dict[str, Any] = {}
         rules = {rule.target: rule for rule, _ in self._columns}
         for target, text, line in fields:
-            place(document, target, _read(rules[target], text, Row(line, [])))
+            place(document, target, _read(rules[target], text, Row(line, [], True)))
             if target == "outcome":
                 document["rawOutcome"] = text
         return document

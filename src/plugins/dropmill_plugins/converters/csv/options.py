@@ -174,7 +174,8 @@ OPTIONS: Schema = {
             "enum": ["auto", "error", "pad"],
             "default": "auto",
             "description": "A row with more or fewer cells than the header: error refuses the file; pad keeps it with "
-            "a warning, what is missing as missing and what is too much in misc. auto: error with a mapping, pad without.",
+            "a warning, what is missing as missing and what is too much in misc. auto: error with a mapping, pad without, "
+            "but a last row that lacks cells and a line break is taken for a truncated file.",
         },
         "decimal": {
             "enum": [".", ","],

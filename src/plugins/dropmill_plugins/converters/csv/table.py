@@ -79,6 +79,8 @@ class Row:
     line: int
     """1-based, of its first line."""
     cells: list[str]
+    ended: bool
+    """Whether a line break follows; only a file's last row may lack it."""
 
 
 class Content:
@@ -191,7 +193,7 @@ class Table:
             elif number == wanted:
                 self.header, self.header_line = cells, lines.first
             else:
-                yield Row(lines.first, cells)
+                yield Row(lines.first, cells, lines.ended)
         if number < wanted:
             told = (
                 "the file has no row"
@@ -213,6 +215,8 @@ class _Lines:
         self.number = 0
         self.first = 0
         """The line on which the row under construction began."""
+        self.ended = True
+        """Whether the line read last had a line break."""
         self._fresh = True
 
     def begin(self) -> None:
@@ -233,6 +237,7 @@ class _Lines:
                 continue
             if self._fresh:
                 self.first, self._fresh = self.number, False
+            self.ended = line[-1] in "\r\n"
             return line
 
 

@@ -7,7 +7,6 @@ stream, and the document is completed behind the last of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from typing import Any
 
 from dropmill.api import BadInput, ConvertContext, Head, Level, Match, NotMine, Report, Source
@@ -15,7 +14,7 @@ from dropmill_plugins.converters.common.digest import WarningDigest, silent
 from dropmill_plugins.converters.common.steps import misc_entry, shown
 from dropmill_plugins.converters.common.timestamps import parse_timestamp
 from dropmill_plugins.converters.junit.cases import CaseReader, put_duration
-from dropmill_plugins.converters.junit.prolog import Prolog, read_prolog
+from dropmill_plugins.converters.junit.prolog import Prolog, read_prolog, scan
 from dropmill_plugins.converters.junit.reader import Facts, read_steps
 
 __all__ = ["JUnitConverter"]
@@ -37,7 +36,7 @@ class JUnitConverter:
 
     def sniff(self, head: Head) -> Match | None:
         """LIKELY by the root element; POSSIBLE where the head ends before it."""
-        found = read_prolog(BytesIO(head.data), limit=len(head.data) + 1)
+        found = scan(head.data, complete=head.complete)
         if found.kind == "element" and found.root in _ROOTS:
             return Match(Level.LIKELY, f"the root element is {found.root}")
         if found.kind == "doctype":
@@ -48,41 +47,36 @@ class JUnitConverter:
 
     def convert(self, source: Source, context: ConvertContext) -> Iterator[Report]:
         """One report a file."""
-        warnings = WarningDigest(context)
-        encoding = self._check(source, warnings)
         document: dict[str, Any] = {"kind": "ci", "outcome": "unknown"}
         document["root"] = {"name": shown(source.name), "type": "group", "outcome": "unknown"}
         fields: dict[str, int] = {}
-        steps = self._steps(source, warnings, encoding, document, fields)
-        if source.size > self.streams_above:
-            yield Report(document, steps=steps, fields=fields)
-        else:
-            kept = list(steps)
-            document["root"]["steps"] = kept
-            yield Report(document, fields=fields)
-
-    def _steps(
-        self,
-        source: Source,
-        warnings: WarningDigest,
-        encoding: str | None,
-        document: dict[str, Any],
-        fields: dict[str, int],
-    ) -> Iterator[dict[str, Any]]:
-        """The report's steps; the rest of the document is completed when they have ended."""
-        facts = Facts()
-        cases = CaseReader(warnings.warn, not_run_is_skipped=self._not_run_is_skipped, suite_names=self._suite_names)
-        limit = self.slice_cases if source.size > self.streams_above else None
         with source.open() as stream:
-            yield from read_steps(stream, facts, cases, warnings.warn, encoding=encoding, slice_cases=limit)
-        _complete(document, facts, warnings)
-        fields.update(tests=facts.tests, failed=facts.outcomes["failed"], errors=facts.outcomes["error"])
-        warnings.close()
+            warnings = WarningDigest(context)
+            prolog, start = read_prolog(stream)
+            encoding = self._check(prolog, source, warnings)
+            streams = source.size > self.streams_above
+            facts = Facts()
+            cases = CaseReader(
+                warnings.warn, not_run_is_skipped=self._not_run_is_skipped, suite_names=self._suite_names
+            )
+            steps = read_steps(
+                start,
+                stream,
+                facts,
+                cases,
+                warnings.warn,
+                encoding=encoding,
+                slice_cases=self.slice_cases if streams else None,
+            )
+            steps = _completing(steps, facts, document, fields, warnings)
+            if streams:
+                yield Report(document, steps=steps, fields=fields)
+            else:
+                document["root"]["steps"] = list(steps)
+                yield Report(document, fields=fields)
 
-    def _check(self, source: Source, warnings: WarningDigest) -> str | None:
+    def _check(self, found: Prolog, source: Source, warnings: WarningDigest) -> str | None:
         """Refuse what is no JUnit file; the encoding to read it with, where its own declaration must be overridden."""
-        with source.open() as stream:
-            found = read_prolog(stream)
         match found:
             case Prolog(kind="element", root=root):
                 if root not in _ROOTS:
@@ -109,6 +103,20 @@ class JUnitConverter:
             )
             return "utf-8"
         return None
+
+
+def _completing(
+    steps: Iterator[dict[str, Any]],
+    facts: Facts,
+    document: dict[str, Any],
+    fields: dict[str, int],
+    warnings: WarningDigest,
+) -> Iterator[dict[str, Any]]:
+    """The steps; behind the last of them the rest of the document is filled in."""
+    yield from steps
+    _complete(document, facts, warnings)
+    fields.update(tests=facts.tests, failed=facts.outcomes["failed"], errors=facts.outcomes["error"])
+    warnings.close()
 
 
 def _complete(document: dict[str, Any], facts: Facts, warnings: WarningDigest) -> None:

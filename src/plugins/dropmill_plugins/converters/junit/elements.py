@@ -40,8 +40,16 @@ class Element(Protocol):
     def __len__(self) -> int: ...
 
 
-def read_events(stream: BinaryIO, names: tuple[str, ...], encoding: str | None) -> Iterator[tuple[str, Element]]:
+def read_events(
+    start: bytes, stream: BinaryIO, names: tuple[str, ...], encoding: str | None
+) -> Iterator[tuple[str, Element]]:
     """`start` and `end` of the elements of these local names, whatever their namespace, as the document is read.
+
+    Args:
+        start: What has been read of the stream already.
+        stream: The rest.
+        names: Of the elements to tell of.
+        encoding: Overrides what the document declares.
 
     Raises:
         BadInput: Not well formed, with the line; only after the events before that place.
@@ -56,8 +64,10 @@ def read_events(stream: BinaryIO, names: tuple[str, ...], encoding: str | None) 
         huge_tree=True,
     )
     try:
-        while chunk := stream.read(CHUNK):
+        chunk = start
+        while chunk:
             parser.feed(chunk)
+            chunk = stream.read(CHUNK)
             yield from cast("Iterator[tuple[str, Element]]", parser.read_events())
         parser.close()
     except etree.XMLSyntaxError as error:

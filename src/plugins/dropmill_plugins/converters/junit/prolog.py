@@ -10,10 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["MAX_PROLOG", "Prolog", "read_prolog"]
+__all__ = ["MAX_PROLOG", "Prolog", "read_prolog", "scan"]
 
 MAX_PROLOG = 1 << 20
 """Bytes that may stand before the root element."""
+
+_FIRST = 2_048
+_PIECE = 262_144
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -51,21 +54,26 @@ class Prolog:
     """The file declares two or four bytes a character but has one; common where a program wrote XML by way of a string."""
 
 
-def read_prolog(stream: BinaryIO, limit: int = MAX_PROLOG) -> Prolog:
-    """Read up to the root element's name, or `limit` bytes; the stream is left somewhere behind it."""
+def read_prolog(stream: BinaryIO) -> tuple[Prolog, bytes]:
+    """Read up to the root element's name, or a mebibyte; what has been read comes along, for the parser."""
     data = b""
     while True:
-        piece = stream.read(4096 if not data else 65_536)
+        piece = stream.read(_PIECE)
         data += piece
         found = scan(data, complete=not piece)
         if found.kind != "unfinished" or not piece:
-            return found
-        if len(data) >= limit:
-            return Prolog("too-long", line=found.line, encoding=found.encoding)
+            return found, data
+        if len(data) >= MAX_PROLOG:
+            return Prolog("too-long", line=found.line, encoding=found.encoding), data
 
 
 def scan(data: bytes, *, complete: bool) -> Prolog:
     """What the start of a document tells; `complete` where nothing follows."""
+    if len(data) > _FIRST:
+        # most roots stand here, and decoding all of a large head costs more
+        early = scan(data[:_FIRST], complete=False)
+        if early.kind != "unfinished":
+            return early
     text, encoding, misdeclared = _decode(data)
     if misdeclared and not text:
         return Prolog("encoding", encoding=encoding)

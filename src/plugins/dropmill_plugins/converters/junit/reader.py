@@ -79,6 +79,7 @@ class _Suite:
 
 
 def read_steps(
+    start: bytes,
     stream: BinaryIO,
     facts: Facts,
     case_reader: CaseReader,
@@ -90,7 +91,8 @@ def read_steps(
     """The document's top-level steps, in order; `facts` is complete when they end.
 
     Args:
-        stream: At its start.
+        start: What has been read of the stream already.
+        stream: The rest.
         facts: Filled while reading.
         case_reader: Reads the cases.
         warn: Told what was odd.
@@ -101,7 +103,7 @@ def read_steps(
         BadInput: Not well formed, or nested too deeply.
     """
     walk = _Walk(facts, case_reader, warn, slice_cases)
-    for action, element in read_events(stream, _NAMES, encoding):
+    for action, element in read_events(start, stream, _NAMES, encoding):
         step = walk.take(action, element)
         if step is not None:
             yield step
@@ -120,7 +122,7 @@ class _Walk:
         """Follow one event; a top-level step where it ends one."""
         name = local_name(element)
         if action == "start":
-            if name in _SUITES:
+            if name != "testcase":
                 self._enter(element, name)
             return None
         if name == "testcase":
