@@ -201,27 +201,27 @@ class QueueReader:
         Raises:
             PayloadDamaged: they are not what was written.
         """
-        with self._connected() as connection:
-            row = connection.execute(
-                "SELECT tier, segment, place, size, crc, no FROM report WHERE uid = ?1 AND (?2 IS NULL OR revision = ?2)"
-                " ORDER BY revision DESC LIMIT 1",
-                (pack(report_id), revision),
-            ).fetchone()
-            if row is None or row[0] == "gone":
-                return None
-            tier, segment, place, size, crc, number = row
-            data = self._bytes(connection, tier, segment, place, size, number)
-        if data is not None and zlib.crc32(data) == crc:
-            return data
-        with self._connected() as connection:
-            # It may have been given back, and its place used again, while it was read.
-            now = connection.execute("SELECT tier, segment, place FROM report WHERE no = ?", (number,)).fetchone()
-        if now != (tier, segment, place) or (tier == "row" and data is None):
-            return None
-        raise PayloadDamaged("the payload on disk is not what was written", where=report_id)
+        query = (
+            "SELECT no, tier, segment, place, size, crc FROM report WHERE uid = ?1 AND (?2 IS NULL OR revision = ?2)"
+            " ORDER BY revision DESC LIMIT 1"
+        )
+        seen: tuple[Any, ...] | None = None
+        while True:
+            with self._connected() as connection:
+                row = connection.execute(query, (pack(report_id), revision)).fetchone()
+                if row is None or row[1] == "gone":
+                    return None
+                data = self._bytes(connection, *row[:5])
+            if data is not None and zlib.crc32(data) == row[5]:
+                return data
+            if row == seen:
+                if row[1] == "row":
+                    return None
+                raise PayloadDamaged("the payload on disk is not what was written", where=report_id)
+            seen = row  # it may have been moved, or given back and its place used again, while it was read
 
     def _bytes(
-        self, connection: sqlite3.Connection, tier: str, segment: int | None, place: Any, size: int, number: int
+        self, connection: sqlite3.Connection, number: int, tier: str, segment: int | None, place: Any, size: int
     ) -> bytes | None:
         if tier == "row":
             row = connection.execute("SELECT data FROM blob WHERE report = ?", (number,)).fetchone()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,7 @@ from dropmill.foundation.failpoints import Failpoints
 from dropmill.queue.capacity import Capacity
 from dropmill.queue.errors import QueueError, StoreClosed, StoreUnavailable
 from dropmill.queue.records import Gauges
-from dropmill.queue.sqlite import recovery, schema
+from dropmill.queue.sqlite import recovery, salvage, schema
 from dropmill.queue.sqlite.ballast import Ballast
 from dropmill.queue.sqlite.ledger import Ledger
 from dropmill.queue.sqlite.payloads import Payloads
@@ -99,6 +100,8 @@ class Engine:
         self._synchronous = "FULL"
         self._clock_offset = clock.time() - clock.monotonic()
         self._trouble = ""
+        self._damage: sqlite3.DatabaseError | None = None
+        """Found while the database was being used."""
         self._retry_at = 0.0
         self._looked_at = -1e9
         self._heal_again = -1e9
@@ -125,9 +128,22 @@ class Engine:
         self._connection = opened.connection
         self._log_grown = False
         self._synchronous = "FULL"
+        if opened.unchecked:
+            threading.Thread(target=self._check, name="queue-check", daemon=True).start()
         self.capacity.full = self.capacity.full and not self._drained()
         self.wrote = True
         return opened.notices
+
+    def _check(self) -> None:
+        """In a thread: read a large database that was not left clean while it is used already."""
+        connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            salvage.check(connection)
+        except sqlite3.DatabaseError as error:
+            if salvage.is_damage(error):
+                self._damage = error
+        finally:
+            connection.close()
 
     def close(self, *, clean: bool) -> None:
         """Give back what is held, and close; `clean` marks that nothing is left to repair."""
@@ -155,6 +171,7 @@ class Engine:
         if self.capacity.full and self._drained():
             self.capacity.full = False
             group.topics.update(("files", "capacity"))
+        self._failpoints.hit("queue.group.committed")
         return group
 
     def _clock_step(self) -> float:
@@ -164,6 +181,9 @@ class Engine:
         return step if abs(step) > _STEP else 0.0
 
     def _serve(self, operations: Sequence[Operation], group: Group) -> None:
+        if self._damage is not None and self._connection is not None:
+            damage, self._damage = self._damage, None
+            self._heal(damage, group)
         if self._connection is None and not self._came_back(group):
             error = StoreUnavailable(
                 f"the queue cannot be used: {self._trouble}", where=str(self._path), todo="free or repair the disk"
@@ -206,6 +226,7 @@ class Engine:
         self._set_synchronous("NORMAL" if all(operation.relaxed for operation in operations) else "FULL")
         tx = Transaction(connection, self._shared, self._clock.time())
         connection.execute("BEGIN IMMEDIATE")
+        committing = False
         try:
             before = connection.total_changes
             for operation in operations:
@@ -223,12 +244,12 @@ class Engine:
             tx.prepare()
             self._failpoints.hit("queue.group.prepared")
             changed = connection.total_changes != before
+            committing = True
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             self._roll_back(connection)
-            tx.rolled_back()
+            tx.rolled_back(certain=not (committing and _kind(error) == "io"))
             raise
-        self._failpoints.hit("queue.group.committed")
         tx.committed()
         if changed:
             self.wrote = True
@@ -275,7 +296,6 @@ class Engine:
                 connection.close()
             except sqlite3.Error:
                 pass
-        self._shared.payloads.close()
 
     def _came_back(self, group: Group) -> bool:
         if self._trouble == "it is closed" or self._clock.monotonic() < self._retry_at:
@@ -418,6 +438,8 @@ _SQLITE_KINDS: Mapping[int, str] = {
 
 def _kind(error: BaseException) -> str:
     """full, io, damage, busy or other."""
+    if isinstance(error, salvage.Damaged):
+        return "damage"
     if isinstance(error, sqlite3.Error):
         return _SQLITE_KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "other")
     if isinstance(error, SyncFailed):

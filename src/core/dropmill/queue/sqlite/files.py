@@ -159,7 +159,7 @@ def fail(
     ((number, _, folder, state, _),) = _find(tx, (file_id,), ("claimed", "converting", "parked"), "fail")
     tx.execute(
         "UPDATE file SET state = 'failed', reason = ?, code = ?, error = ?, converter = ?, confirmed = 1, updated_at = ?,"
-        " disposal = nullif('failed', laid) WHERE no = ?",
+        " disposal = 'failed' WHERE no = ?",
         (pack(reason), code, dump(error), converter, tx.now, number),
     )
     _left(tx, file_id, folder, state, "failed")

@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,16 +75,18 @@ class Payloads:
         self._folder = state / PAYLOADS_FOLDER
         self._failpoints = failpoints
         self._count = 0
+        self._swept = False
         self._lock = threading.Lock()
 
-    def open(self, live: Iterable[tuple[int, int, int]], files: frozenset[str]) -> int:
-        """Take over what is there; payload files that no row names are removed. How many went."""
+    def open(self, live: Iterable[tuple[int, int, int]], files: Collection[str]) -> None:
+        """Take over what is there; at the first time payload files that no row names are removed."""
         self.segments.open(live)
         self._folder.mkdir(exist_ok=True)
-        orphans = [entry for entry in self._folder.iterdir() if entry.name not in files]
-        for entry in orphans:
-            entry.unlink()
-        return len(orphans)
+        if not self._swept:
+            for entry in self._folder.iterdir():
+                if entry.name not in files:
+                    entry.unlink()
+            self._swept = True
 
     def close(self) -> None:
         self.segments.close()
@@ -178,19 +180,24 @@ class Payloads:
 
     def committed(self, placed: Placed) -> None:
         """The row is durable: what the payload was staged in goes."""
+        if placed.segment is not None:
+            self.segments.keep(placed.segment)
         if placed.staged is not None:
-            Path(placed.staged).unlink(missing_ok=True)
+            _remove(Path(placed.staged))
 
     def discard(self, placed: Placed) -> None:
         """The row did not come about: the payload goes, and what it was staged in stays."""
-        self.free(placed.tier, placed.segment, placed.name)
+        if placed.segment is not None:
+            self.segments.drop(placed.segment)
+        elif placed.name is not None:
+            _remove(self._folder / placed.name)
 
     def free(self, tier: str, segment: int | None, name: str | None) -> None:
         """Nobody needs the payload any more, and the commit that says so is durable."""
         if tier == "segment" and segment is not None:
             self.segments.release(segment)
         elif tier == "file" and name is not None:
-            (self._folder / name).unlink(missing_ok=True)
+            _remove(self._folder / name)
 
     def pieces(
         self, tier: str, segment: int | None, offset: int | None, name: str | None, size: int, piece: int
@@ -219,6 +226,14 @@ class Payloads:
                     yield data
         else:
             raise OSError(errno.ENOENT, "the payload is gone")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that nobody needs; one that cannot be removed is swept at the next start."""
+    try:
+        path.unlink()
+    except OSError:
+        pass
 
 
 class _Checked:

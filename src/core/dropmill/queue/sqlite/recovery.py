@@ -30,6 +30,8 @@ class Opened:
 
     connection: sqlite3.Connection
     notices: list[Notice] = field(default_factory=list)
+    unchecked: bool = False
+    """It ended unclean and is too large to be checked before it is used."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def open_database(
         OSError, sqlite3.Error: the disk refuses.
     """
     notices: list[Notice] = []
+    replaced = False
     try:
         if damaged is not None:
             raise salvage.Damaged(str(damaged))
@@ -57,16 +60,16 @@ def open_database(
     except sqlite3.DatabaseError as error:
         if not salvage.is_damage(error):
             raise
-        connection, clean = _replace(path, error, now, failpoints, notices), False
+        connection, clean, replaced = _replace(path, error, now, failpoints, notices), False, True
     try:
-        _take_over(connection, shared, now, clean, notices)
+        _take_over(connection, shared, now, notices, clean=clean, recount=replaced)
     except sqlite3.DatabaseError as error:
         connection.close()
         if not salvage.is_damage(error):
             raise
         connection = _replace(path, error, now, failpoints, notices)
-        _take_over(connection, shared, now, False, notices)
-    return Opened(connection, notices)
+        _take_over(connection, shared, now, notices, clean=False, recount=True)
+    return Opened(connection, notices, unchecked=not clean and path.stat().st_size > CHECK_LIMIT)
 
 
 def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
@@ -79,9 +82,7 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
             return connection, True
         clean = _meta(connection, "clean") == 1
         if not clean and path.stat().st_size <= CHECK_LIMIT:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise salvage.Damaged(verdict)
+            salvage.check(connection)
     except BaseException:
         connection.close()
         raise
@@ -107,12 +108,14 @@ def _replace(
     return connection
 
 
-def _take_over(connection: sqlite3.Connection, shared: Shared, now: float, clean: bool, notices: list[Notice]) -> None:
+def _take_over(
+    connection: sqlite3.Connection, shared: Shared, now: float, notices: list[Notice], *, clean: bool, recount: bool
+) -> None:
     shared.ledger.load(connection)
     tx = Transaction(connection, shared, now)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not clean:
+        if recount:
             shared.ledger.recount(connection)
         given = _reconcile(tx, "the queue was opened anew" if shared.opened else "the agent ended without stopping")
         _mind_the_clock(tx)

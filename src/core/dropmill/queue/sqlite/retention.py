@@ -11,35 +11,44 @@ from dropmill.queue.sqlite.transaction import Transaction
 
 __all__ = ["forget"]
 
-_BATCH = 100
+_FILES = 50
+_REPORTS = 200
+"""Reports in a batch: a file of very many takes several."""
 _EVENTS = 500
 
 
 def forget(tx: Transaction, before: float) -> bool:
-    """One batch; True: there may be more."""
-    more = _files(tx, before)
-    more |= _lone_deliveries(tx, before)
-    more |= _events(tx, before)
-    if more:
-        numbers = {"next_file": tx.shared.next_file, "next_report": tx.shared.next_report}
-        numbers["next_delivery"] = tx.shared.next_delivery
+    """One batch of what came to rest before that time; True: there may be more."""
+    more = _files(tx, before) | _lone_reports(tx, before) | _events(tx, before)
+    shared = tx.shared
+    numbers = {
+        "next_file": shared.next_file,
+        "next_report": shared.next_report,
+        "next_delivery": shared.next_delivery,
+    }
+    if more:  # numbers of rows that are gone are not used again
         tx.execute("INSERT OR REPLACE INTO meta VALUES ('next', ?)", (dump(numbers),))
     return more
 
 
 def _files(tx: Transaction, before: float) -> bool:
-    rows = tx.execute(
+    files = tx.execute(
         "SELECT no, id, folder, state FROM file WHERE live = 0 AND updated_at < ? AND pending = 0 AND dead = 0"
         " ORDER BY updated_at LIMIT ?",
-        (before, _BATCH),
+        (before, _FILES),
     ).fetchall()
-    for number, file_id, folder, state in rows:
-        for report, uid in tx.execute("SELECT no, uid FROM report WHERE file = ?", (number,)).fetchall():
+    left = _REPORTS
+    for number, file_id, folder, state in files:
+        reports = tx.execute("SELECT no, uid FROM report WHERE file = ? LIMIT ?", (number, left + 1)).fetchall()
+        for report, uid in reports[:left]:
             _report(tx, report, uid)
+        left -= len(reports)
+        if left < 0:
+            return True
         tx.execute("DELETE FROM file WHERE no = ?", (number,))
         tx.execute("DELETE FROM event WHERE subject = ?", (file_id,))
         tx.ledger.file(folder, state, None)
-    return len(rows) == _BATCH
+    return bool(files)
 
 
 def _report(tx: Transaction, report: int, uid: str | bytes) -> None:
@@ -54,33 +63,35 @@ def _report(tx: Transaction, report: int, uid: str | bytes) -> None:
     tx.execute("DELETE FROM event WHERE subject = ?", (uid,))
 
 
-def _lone_deliveries(tx: Transaction, before: float) -> bool:
+def _lone_reports(tx: Transaction, before: float) -> bool:
+    """Reports that were offered without a file, all of whose deliveries have ended."""
     rows = tx.execute(
         "SELECT d.report, r.uid FROM delivery d JOIN report r ON r.no = d.report WHERE d.file IS NULL"
-        " AND d.state IN ('sent', 'dropped') AND d.updated_at < ? ORDER BY d.updated_at LIMIT ?",
-        (before, _BATCH),
+        " AND d.state IN ('sent', 'dropped') AND d.updated_at < ?1 AND NOT EXISTS (SELECT 1 FROM delivery o"
+        " WHERE o.report = d.report AND (o.state NOT IN ('sent', 'dropped') OR o.updated_at >= ?1))"
+        " ORDER BY d.updated_at LIMIT ?2",
+        (before, _REPORTS),
     ).fetchall()
     for report, uid in dict(rows).items():
-        if not tx.execute(
-            "SELECT 1 FROM delivery WHERE report = ? AND state NOT IN ('sent', 'dropped') LIMIT 1", (report,)
-        ).fetchone():
-            _report(tx, report, uid)
-    return len(rows) == _BATCH
+        _report(tx, report, uid)
+    return bool(rows)
 
 
 def _events(tx: Transaction, before: float) -> bool:
     """Events that belong to nothing that is still known; those of files and reports go with them."""
-    rows = tx.execute(
-        "SELECT seq FROM event WHERE seq > ?1 AND at < ?2 ORDER BY seq LIMIT ?3", (tx.shared.swept, before, _EVENTS)
+    shared = tx.shared
+    found = tx.execute(
+        "SELECT seq FROM event WHERE seq > ?1 AND at < ?2 ORDER BY seq LIMIT ?3", (shared.swept, before, _EVENTS)
     ).fetchall()
-    if not rows:
-        tx.shared.swept = 0
+    if not found:
+        shared.swept = 0
         return False
+    first, last = found[0][0], found[-1][0]
     tx.execute(
         "DELETE FROM event WHERE seq BETWEEN ? AND ? AND at < ? AND seq < (SELECT max(seq) FROM event)"
         " AND NOT EXISTS (SELECT 1 FROM file WHERE file.id = event.subject)"
         " AND NOT EXISTS (SELECT 1 FROM report WHERE report.uid = event.subject)",
-        (rows[0][0], rows[-1][0], before),
+        (first, last, before),
     )
-    tx.shared.swept = rows[-1][0]
-    return len(rows) == _EVENTS
+    shared.swept = last
+    return len(found) == _EVENTS

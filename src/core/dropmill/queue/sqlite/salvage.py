@@ -16,7 +16,7 @@ from typing import Any
 from dropmill.foundation.files import fsync_directory
 from dropmill.queue.sqlite import schema
 
-__all__ = ["Damaged", "Salvaged", "copy_readable", "is_damage", "put_aside"]
+__all__ = ["Damaged", "Salvaged", "check", "copy_readable", "is_damage", "put_aside"]
 
 
 class Damaged(sqlite3.DatabaseError):
@@ -36,6 +36,17 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether the error says that the database is malformed, not just out of reach."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Read the whole database.
+
+    Raises:
+        sqlite3.DatabaseError: it is damaged (`is_damage`).
+    """
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise Damaged(verdict)
 
 
 def put_aside(path: Path, now: float) -> Path:

@@ -3,7 +3,8 @@
 A segment that is full takes no more; once nothing in it is needed, it is written from its start again. Which bytes of it are
 in use stands in the rows that point into it and nowhere else, so nothing can disagree after a crash. Bytes are durable only
 after `sync`; a place is given back only once the commit that no longer needs it is durable. Never called on the event loop;
-any thread may write and read, the writer thread alone commits.
+any thread may write and read, the writer thread alone commits. A file that was opened stays open until `close`, so that no
+thread ever meets a descriptor that has become another file's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,15 +36,21 @@ class _Segment:
     descriptor: int
     tail: int = 0
     live: int = 0
-    """Payloads that are written or being written here and are still needed."""
+    """Payloads here that committed rows point to."""
+    reserved: int = 0
+    """Payloads here whose rows are not committed yet."""
     readers: int = 0
     dirty: bool = False
-    sound: bool = True
-    """False after an I/O error: nothing is ever appended again."""
+    open: bool = True
+    """Takes more payloads. Not after an I/O error, and not while it is emptied."""
+
+    @property
+    def idle(self) -> bool:
+        return not (self.live or self.reserved or self.readers)
 
 
 class Segments:
-    """The segment files of one store."""
+    """The segment files of one store. `append`, `sync`, then `keep` or `drop`; at last `release`."""
 
     def __init__(self, folder: Path, failpoints: Failpoints, *, size: int = SEGMENT_SIZE) -> None:
         self._folder = folder
@@ -52,25 +59,38 @@ class Segments:
         self._lock = threading.Lock()
         self._segments: dict[int, _Segment] = {}
         self._active: _Segment | None = None
+        self._highest = 0
 
     def open(self, live: Iterable[tuple[int, int, int]]) -> None:
-        """Take over what is there: `live` holds (segment, payloads, end of the last one) of the segments in use."""
+        """Take over what is there: `live` holds (segment, payloads, end of the last one) of the segments in use.
+
+        Called again when the database was opened anew: what committed rows point to is counted anew.
+        """
         self._folder.mkdir(exist_ok=True)
         used = {number: (count, end) for number, count, end in live}
-        for entry in sorted(self._folder.iterdir()):
-            if entry.name.isdecimal():
-                number = int(entry.name)
-                descriptor = os.open(entry, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with self._lock:
+            # A number that rows still point to is not given to a new file, even where its file is gone.
+            self._highest = max(self._highest, max(used, default=0))
+            for entry in sorted(self._folder.iterdir()):
+                number = int(entry.name) if entry.name.isdecimal() else 0
+                if number and number not in self._segments:
+                    descriptor = os.open(entry, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                    self._segments[number] = _Segment(number, descriptor)
+                    self._highest = max(self._highest, number)
+            for number, segment in self._segments.items():
                 count, end = used.get(number, (0, 0))
-                self._segments[number] = _Segment(number, descriptor, tail=end, live=count)
+                segment.live = count
+                segment.tail = max(segment.tail, end)
 
     def close(self) -> None:
-        """Let go of the files. What was not synced is not durable."""
+        """Let go of the files; nobody reads or writes any more. What was not synced is not durable."""
         with self._lock:
             for segment in self._segments.values():
                 os.close(segment.descriptor)
             self._segments.clear()
             self._active = None
+
+    # --- writing ---------------------------------------------------------------------------------------------------------
 
     def append(self, size: int, pieces: Iterable[bytes]) -> tuple[int, int]:
         """Write a payload of `size` bytes; where it stands, as (segment, offset). Not durable before `sync`.
@@ -81,39 +101,39 @@ class Segments:
         with self._lock:
             segment = self._room(size)
             offset, segment.tail = segment.tail, segment.tail + size
-            segment.live += 1
+            segment.reserved += 1
             segment.dirty = True
-        position = offset
+        position, end = offset, offset + size
         try:
             for piece in pieces:
                 view = memoryview(piece)
-                if position + len(view) > offset + size:
+                if position + len(view) > end:
                     raise OSError(errno.EFBIG, f"a payload of {size} bytes had more")
                 while view:
                     written = os.pwrite(segment.descriptor, view, position)
                     position += written
                     view = view[written:]
                 self._failpoints.hit("queue.segment.written")
-            if position != offset + size:
+            if position != end:
                 raise OSError(errno.EIO, f"a payload of {size} bytes had {position - offset}")
         except BaseException:
-            self.release(segment.number)
+            self.drop(segment.number)
             raise
         return segment.number, offset
 
     def _room(self, size: int) -> _Segment:
         candidates = self._segments.values() if self._active is None else (self._active, *self._segments.values())
         for segment in candidates:
-            if segment.live == 0 and segment.readers == 0:
+            if segment.idle:
                 segment.tail = 0
-            if segment.sound and segment.tail + size <= self._size:
+            if segment.open and segment.tail + size <= self._size:
                 self._active = segment
                 return segment
         self._active = self._create()
         return self._active
 
     def _create(self) -> _Segment:
-        number = max(self._segments, default=0) + 1
+        number = self._highest + 1
         path = self._folder / str(number)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -130,6 +150,7 @@ class Segments:
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
+        self._highest = number
         segment = self._segments[number] = _Segment(number, descriptor)
         return segment
 
@@ -144,41 +165,55 @@ class Segments:
             for segment in dirty:
                 segment.dirty = False
         for segment in dirty:
-            try:
-                self._failpoints.hit("queue.segment.sync")
-                os.fdatasync(segment.descriptor)
-            except OSError as error:
-                segment.sound = False
-                raise SyncFailed(error.errno, error.strerror, str(segment.number)) from error
+            self._sync(segment)
 
     def sync_one(self, number: int) -> None:
         """Like `sync`, for one segment: called by the thread that has appended a large payload, so that the writer need not
         wait for it."""
-        segment = self._segments[number]
+        self._sync(self._segments[number])
+
+    def _sync(self, segment: _Segment) -> None:
         try:
             self._failpoints.hit("queue.segment.sync")
             os.fdatasync(segment.descriptor)
         except OSError as error:
-            segment.sound = False
-            raise SyncFailed(error.errno, error.strerror, str(number)) from error
+            segment.open = False
+            raise SyncFailed(error.errno, error.strerror, str(self._folder / str(segment.number))) from error
+
+    # --- keeping ---------------------------------------------------------------------------------------------------------
+
+    def keep(self, number: int) -> None:
+        """The row of an appended payload is durable."""
+        with self._lock:
+            segment = self._segments[number]
+            segment.reserved -= 1
+            segment.live += 1
+
+    def drop(self, number: int) -> None:
+        """The row of an appended payload did not come about."""
+        with self._lock:
+            self._segments[number].reserved -= 1
 
     def release(self, number: int) -> None:
-        """A payload is no longer needed (its last commit is durable), or did not come about."""
+        """A payload is no longer needed, and the commit that says so is durable."""
         with self._lock:
             segment = self._segments.get(number)
-            if segment is not None:
+            if segment is not None and segment.live > 0:
                 segment.live -= 1
 
     def pin(self, number: int) -> None:
         """A reader begins: what it reads stays, even if its delivery ends meanwhile."""
         with self._lock:
-            self._segments[number].readers += 1
+            if number in self._segments:
+                self._segments[number].readers += 1
 
     def unpin(self, number: int) -> None:
+        """A reader has ended."""
         with self._lock:
-            segment = self._segments.get(number)
-            if segment is not None:
-                segment.readers -= 1
+            if number in self._segments:
+                self._segments[number].readers -= 1
+
+    # --- reading ---------------------------------------------------------------------------------------------------------
 
     def read(self, number: int, offset: int, size: int) -> bytes:
         """Bytes of a segment; fewer where it ends early.
@@ -191,21 +226,29 @@ class Segments:
             raise OSError(errno.ENOENT, "the segment is gone", str(self._folder / str(number)))
         return os.pread(segment.descriptor, size, offset)
 
-    def usage(self) -> Mapping[int, int]:
-        """Payloads in use, by segment that is not being filled."""
+    # --- upkeep ----------------------------------------------------------------------------------------------------------
+
+    def sparse(self, most: int) -> Sequence[int]:
+        """Segments in which at most `most` payloads keep the rest from being used again, and which nobody uses right now."""
         with self._lock:
-            return {number: segment.live for number, segment in self._segments.items() if segment is not self._active}
+            return [
+                segment.number
+                for segment in self._segments.values()
+                if 0 < segment.live <= most
+                and segment.tail > self._size // 2
+                and not (segment.reserved or segment.readers or segment is self._active)
+            ]
+
+    def seal(self, number: int) -> None:
+        """Append nothing to it until it is empty."""
+        with self._lock:
+            self._segments[number].open = False
 
     def trim(self) -> int:
-        """Remove empty segments beyond a few that are kept for later; how many went."""
+        """Make empty segments ready for use again, and remove those beyond a few; how many went."""
         with self._lock:
-            empty = [
-                segment
-                for segment in self._segments.values()
-                if segment.live == 0 and segment.readers == 0 and segment is not self._active
-            ]
-            surplus = [segment for segment in empty if not segment.sound]
-            surplus += [segment for segment in empty if segment.sound][_SPARE:]
+            empty = [segment for segment in self._segments.values() if segment.idle and segment is not self._active]
+            surplus = empty[_SPARE:]
             for segment in surplus:
                 del self._segments[segment.number]
                 os.close(segment.descriptor)

@@ -34,6 +34,7 @@ from dropmill.queue.records import (
 )
 from dropmill.queue.sqlite import (
     answering,
+    compaction,
     file_reads,
     files,
     flags,
@@ -129,6 +130,7 @@ class SqliteStore:
         except BaseException:
             await self._in_thread(self._abandon, writer)
             self._disk.shutdown(wait=False)
+            self._disk = None
             raise
         self._writer = writer
         self._gauges = self._engine.gauges()
@@ -152,16 +154,23 @@ class SqliteStore:
         self._lock.release()
 
     async def close(self, *, clean: bool) -> None:
-        """See `QueueStore.close`."""
+        """See `QueueStore.close`.
+
+        Raises:
+            StoreUnavailable: the end could not be marked; the next start finds everything and repairs what there is.
+        """
         writer, self._writer = self._writer, None
-        if writer is None or self._disk is None:
+        disk, self._disk = self._disk, None
+        if writer is None or disk is None:
             return
         if self._files_due is not None:
             self._files_due.cancel()
+        await asyncio.to_thread(disk.shutdown)  # payloads that are being placed come first
         writer.stop(clean=clean)
-        await self._in_thread(writer.join, None)
+        await asyncio.to_thread(writer.join, None)
         self._lock.release()
-        self._disk.shutdown(wait=False)
+        if writer.problem is not None:
+            raise unavailable(writer.problem, self._state)
 
     def verify_clean(self, *, timeout: float = 5.0) -> Audit:
         """The last look of a shutdown, synchronous, from any thread: whatever is still leased or converting is given back with
@@ -251,7 +260,8 @@ class SqliteStore:
         self._look_for_due_files()
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
-        assert self._loop is not None
+        if self._disk is None or self._loop is None:
+            raise StoreClosed("the queue is not open", where=str(self._state))
         return await self._loop.run_in_executor(self._disk, partial(call, *arguments))
 
     @property
@@ -480,4 +490,5 @@ class SqliteStore:
 
     async def maintain(self) -> bool:
         before = self._clock.time() - self._retention
-        return await self._submit(partial(retention.forget, before=before), ended=self._engine.upkeep)
+        more = await self._submit(partial(retention.forget, before=before), ended=self._engine.upkeep)
+        return await self._submit(compaction.compact) or more

@@ -103,7 +103,13 @@ class Transaction:
         self._placed: list[Placed] = []
         self._used: list[tuple[Placed, Callable[[], None]]] = []
         self._freed: list[tuple[str, int | None, str | None]] = []
-        self._numbers = (shared.next_file, shared.next_report, shared.next_delivery, dict(shared.lanes))
+        self._before = (
+            shared.next_file,
+            shared.next_report,
+            shared.next_delivery,
+            dict(shared.lanes),
+            dict(shared.due),
+        )
 
     # --- writing ---------------------------------------------------------------------------------------------------------
 
@@ -256,13 +262,15 @@ class Transaction:
         for tier, segment, name in self._freed:
             payloads.free(tier, segment, name)
 
-    def rolled_back(self) -> None:
-        """It did not happen."""
+    def rolled_back(self, *, certain: bool = True) -> None:
+        """It did not happen. Where that is not `certain` (a commit that failed may come back after a crash) the places of its
+        payloads are not used again before the next start."""
         self.ledger.rolled_back()
-        for placed in self._placed:
-            self.shared.payloads.discard(placed)
+        if certain:
+            for placed in self._placed:
+                self.shared.payloads.discard(placed)
         shared = self.shared
-        shared.next_file, shared.next_report, shared.next_delivery, shared.lanes = self._numbers
+        shared.next_file, shared.next_report, shared.next_delivery, shared.lanes, shared.due = self._before
 
 
 _SETTLE = (

@@ -11,11 +11,15 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from dropmill.queue.errors import StoreClosed
+import structlog
+
+from dropmill.queue.errors import StoreClosed, StoreUnavailable
 from dropmill.queue.sqlite.engine import Engine, Group, Operation
 from dropmill.queue.sqlite.transaction import Notice
 
 __all__ = ["Writer"]
+
+_log = structlog.get_logger(__name__)
 
 _MOST_OPERATIONS = 64
 _MOST_BYTES = 4 * 1024 * 1024
@@ -41,6 +45,8 @@ class Writer:
         self._opened: Future[Opened] = Future()
         self._closed = False
         self._clean = False
+        self.problem: Exception | None = None
+        """Why the engine could not be closed properly."""
         self._lock = threading.Lock()
 
     def start(self, opened: Future[Opened]) -> None:
@@ -80,10 +86,11 @@ class Writer:
             self._opened.set_exception(error)
             return
         self._opened.set_result(notices)
+        self._serve()
         try:
-            self._serve()
-        finally:
             self._engine.close(clean=self._clean)
+        except Exception as error:  # noqa: BLE001 - it is raised where the closing is awaited
+            self.problem = error
 
     def _serve(self) -> None:
         going = True
@@ -103,13 +110,24 @@ class Writer:
                     break
                 operations.append(more)
                 size += more.size
-            group = self._engine.run(operations)
-            for operation in operations:
-                if operation.ended is not None:
-                    operation.ended()
-            self._answer(operations, group)
+            self._answer(operations, self._carry_out(operations))
             if self._engine.checkpoint_due():
                 self._engine.checkpoint()
+
+    def _carry_out(self, operations: Sequence[Operation]) -> Group:
+        """Run a group; whatever goes wrong, each operation is answered and the thread goes on."""
+        group = Group()
+        try:
+            group = self._engine.run(operations)
+        except Exception as error:  # noqa: BLE001 - told to whoever waits
+            _log.exception("a group of queue operations broke off", operations=len(operations))
+            for operation in operations:
+                if operation.error is None:
+                    operation.error = StoreUnavailable(f"the queue broke off: {error!r}")
+        for operation in operations:
+            if operation.ended is not None:
+                operation.ended()
+        return group
 
     def _next(self) -> Operation | None:
         """The next operation; meanwhile, upkeep. None: the end."""
