@@ -479,6 +479,19 @@ def test_a_start_that_fails_is_raised_and_nothing_is_started_or_verified(error: 
     assert verified == []
 
 
+def test_a_start_that_somebody_cancels_is_no_start() -> None:
+    async def scene(loop: VirtualTimeLoop) -> None:
+        world = World(loop, [spec("a", obedient)], prepare=lambda: asyncio.sleep(100)).start()
+        await asyncio.sleep(1)
+        next(task for task in asyncio.all_tasks(loop) if task.get_name() == "start").cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await world.end()
+        assert world.supervisor.reason == "the start failed: asyncio.exceptions.CancelledError"
+        assert world.named("child.started", "a") == []
+
+    run(scene)
+
+
 def test_a_signal_during_the_start_ends_it_at_once() -> None:
     report, world = stopped(spec("a", obedient), prepare=lambda: asyncio.sleep(100), after=3)
     assert (report.code, report.seconds) == (ExitCode.CLEAN, about(0))

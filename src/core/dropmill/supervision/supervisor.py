@@ -7,27 +7,24 @@ three-phase stop. It never lets an exception of a child or a callback end the lo
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Any, Literal
 
 from dropmill.foundation.clock import Clock, utc_iso
 from dropmill.foundation.errors import Problem
 from dropmill.supervision.bell import Bell
-from dropmill.supervision.events import Listener, Teller, describe_error
+from dropmill.supervision.events import Level, Listener, Teller, describe_error
 from dropmill.supervision.exits import ExitCode
 from dropmill.supervision.family import Family, in_order
-from dropmill.supervision.gil import GilWatch
 from dropmill.supervision.health import Condition, assess
 from dropmill.supervision.lag import LagHistogram
 from dropmill.supervision.notify import Notifier
-from dropmill.supervision.pulse import Pulse
-from dropmill.supervision.sentinel import Blockage, Sentinel
 from dropmill.supervision.shutdown import Shutdown, StopPlan, StopReport
 from dropmill.supervision.signals import StopSignals
 from dropmill.supervision.spec import ChildSpec, Heart, State
+from dropmill.supervision.vigil import Vigil, Vigilance
 
 __all__ = ["Supervisor", "Vigilance"]
 
@@ -36,27 +33,6 @@ PREPARE = "start"
 
 _EXTEND_EVERY = 5.0
 _EXTEND_BY = 15.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vigilance:
-    """How the supervisor watches; seconds."""
-
-    half_open: float = 300.0
-    """Between tries of a child whose breaker is open."""
-    trial: float = 60.0
-    """That such a try must last for the breaker to close."""
-    ready_within: float = 30.0
-    """After which a start counts as over even where a child is neither up nor failed yet (a hung share)."""
-    pulse: float = 0.2
-    """Between two measurements of the loop's lag."""
-    blocked_after: float = 1.0
-    """Without a pulse after which the loop counts as blocked."""
-    gil_limit: float | None = 30.0
-    """Without a pulse after which the process is ended with stacks, where no service manager watches; None: never."""
-    hard_deadline: bool = True
-    """Whether a thread watches the loop, and ends the process (exit code 12) where a stop runs out of time. Off in tests
-    that run in the test's own process."""
 
 
 class Supervisor:
@@ -105,8 +81,7 @@ class Supervisor:
         self._by_error = False
         self._hastened = 0
         self._shutdown: Shutdown | None = None
-        self._sentinel: Sentinel | None = None
-        self._gil = GilWatch(None)
+        self._vigil: Vigil | None = None
         self._next_extend = 0.0
         self._ready_by: float | None = None
         self._review_due = False
@@ -199,9 +174,8 @@ class Supervisor:
 
     def disarm(self) -> None:
         """The process goes on after this agent: nothing ends it any more."""
-        if self._sentinel is not None:
-            self._sentinel.stop()
-        self._gil.disarm()
+        if self._vigil is not None:
+            self._vigil.disarm()
 
     @property
     def stopping(self) -> bool:
@@ -223,8 +197,8 @@ class Supervisor:
             BaseException: what `prepare` raised; no child was started, and nothing was verified.
         """
         loop = asyncio.get_running_loop()
-        pulse = self._open(loop, signals)
-        keeper = loop.create_task(self._keep(prepare, pulse), name="supervisor")
+        vigil = self._open(loop, signals)
+        keeper = loop.create_task(self._keep(prepare, vigil), name="supervisor")
         cancelled: asyncio.CancelledError | None = None
         try:
             while not keeper.done():
@@ -238,10 +212,10 @@ class Supervisor:
                     cancelled = error
                 if keeper.done() and keeper.cancelled():  # before its first step: nothing else can
                     self.request_stop("the supervisor's task was cancelled")
-                    keeper = loop.create_task(self._keep(prepare, pulse), name="supervisor")
+                    keeper = loop.create_task(self._keep(prepare, vigil), name="supervisor")
             keeper.result()
         finally:
-            self._close(loop, pulse)
+            self._close(vigil)
         if cancelled is not None:
             raise cancelled
         if self._start_error is not None:
@@ -249,47 +223,31 @@ class Supervisor:
         assert self._outcome is not None
         return self._outcome
 
-    def _open(self, loop: asyncio.AbstractEventLoop, signals: StopSignals | None) -> Pulse:
+    def _open(self, loop: asyncio.AbstractEventLoop, signals: StopSignals | None) -> Vigil:
         self._signals = signals
-        watched = self.notify.watchdog_interval is not None
-        self._gil = GilWatch(None if watched else self._vigilance.gil_limit)
-        if self._vigilance.hard_deadline:
-            self._sentinel = Sentinel(
-                loop,
-                deadline=self._plan.hard_deadline,
-                signals=self._signal_times,
-                on_blocked=self._tell_blocked,
-                blocked_after=self._vigilance.blocked_after,
-            )
-            self._sentinel.start()
-        loop.set_exception_handler(self._loop_exception)
-        pulse = Pulse(
-            interval=self._vigilance.pulse,
+        vigil = self._vigil = Vigil(
+            self._vigilance,
             notify=self.notify,
-            gil=self._gil,
-            sentinel=self._sentinel,
+            teller=self._teller,
             lag=self.lag,
+            deadline=self._plan.hard_deadline,
+            signals=self._signal_times,
             each_second=self._each_second,
             fresh=self._fresh,
         )
-        pulse.start()
+        vigil.begin()
         if signals is not None:
             signals.listen(lambda: loop.call_soon_threadsafe(self._heed_signals))
             self._heed_signals()
-        return pulse
+        return vigil
 
-    def _close(self, loop: asyncio.AbstractEventLoop, pulse: Pulse) -> None:
-        pulse.stop()
-        loop.set_exception_handler(None)
+    def _close(self, vigil: Vigil) -> None:
         if self._signals is not None:
             self._signals.listen(None)
-        if self._sentinel is not None:
-            self._sentinel.rest()
-        if self._sentinel is None or self._stop_at is None:  # where `prepare` failed there is nothing to end by force
-            self.disarm()
+        vigil.end(armed=self._stop_at is not None)  # where `prepare` failed there is nothing to end by force
         self.notify.close()
 
-    async def _keep(self, prepare: Callable[[], Awaitable[None]] | None, pulse: Pulse) -> None:
+    async def _keep(self, prepare: Callable[[], Awaitable[None]] | None, vigil: Vigil) -> None:
         """From start to stop; a task of its own that no cancellation ends."""
         if prepare is not None and not self.stopping:
             await self._prepare(prepare)
@@ -303,14 +261,12 @@ class Supervisor:
         while not self.stopping:
             await self._bell.wait()
             self._heed_interruption()
-        await self._stop(pulse)
+        await self._stop(vigil)
 
     async def _prepare(self, prepare: Callable[[], Awaitable[None]]) -> None:
         async def run(heart: Heart) -> None:  # noqa: ARG001
             try:
                 await prepare()
-            except asyncio.CancelledError:
-                raise
             except BaseException as error:
                 if self.stopping:
                     raise
@@ -327,16 +283,17 @@ class Supervisor:
         if self._bell.interruptions:
             self.request_stop("the supervisor's task was cancelled")
 
-    async def _stop(self, pulse: Pulse) -> None:
+    async def _stop(self, vigil: Vigil) -> None:
+        def verify(report: StopReport) -> Iterable[Problem]:
+            vigil.expect_stillness(self._plan.reserve)
+            return self._plan.verify(report)
+
         began = self._began()
-        if self._sentinel is not None:
-            left = self._plan.hard_deadline([began]) - self._clock.monotonic()
-            self._sentinel.cap(time.monotonic() + left)
-            self._gil.arm_finally(left + self._plan.reserve)
+        vigil.expect_end(self._plan.hard_deadline([began]) - self._clock.monotonic(), self._plan.reserve)
         self._set_state(State.STOPPING, self._stop_reason)
         self._shutdown = Shutdown(
             self._family,
-            replace(self._plan, verify=lambda report: self._verify(report, pulse)),
+            replace(self._plan, verify=verify),
             clock=self._clock,
             notify=self.notify,
             teller=self._teller,
@@ -349,14 +306,6 @@ class Supervisor:
         self.report = await self._shutdown.run()
         self._outcome = self.report.code
         self._set_state(State.STOPPED, self._stop_reason)
-
-    def _verify(self, report: StopReport, pulse: Pulse) -> Iterable[Problem]:
-        """The loop stands still from here: only the deadline watches."""
-        pulse.stop()
-        if self._sentinel is not None:
-            self._sentinel.rest()
-            self._sentinel.cap(time.monotonic() + self._plan.reserve)
-        return self._plan.verify(report)
 
     # --- signals ---------------------------------------------------------------------------------------------------------
 
@@ -430,28 +379,5 @@ class Supervisor:
             self.since = self._clock.time()
         before, self.state, self.reason = self.state, state, reason
         self.notify.status(f"{state}: {reason}" if reason else str(state))
-        level: Literal["info", "warning", "error"] = "info"
-        if state in (State.DEGRADED, State.ERROR):
-            level = "warning" if state is State.DEGRADED else "error"
+        level: Level = "warning" if state is State.DEGRADED else "error" if state is State.ERROR else "info"
         self._teller.tell("agent.state", "agent", level, state=str(state), before=str(before), reason=reason)
-
-    def _tell_blocked(self, blockage: Blockage) -> None:
-        who = blockage.task or "a callback"
-        problem = Problem(
-            code="DM-S006",
-            what=f"the event loop stood still for more than {self._vigilance.blocked_after:g} s, in {who}",
-            where=f"task {who}",
-            todo="the stack in this event shows what blocked it: such work belongs in a thread or a worker process",
-        )
-        self._teller.tell("loop.blocked", "loop", "warning", problem, task=blockage.task, traceback=blockage.stack)
-
-    def _loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002
-        error = context.get("exception")
-        text, lines = ("", "") if error is None else describe_error(error)
-        problem = Problem(
-            code="DM-S007",
-            what=f"{context.get('message', 'an error in the event loop')}{': ' + text if text else ''}",
-            where=repr(context.get("task") or context.get("future") or context.get("handle") or ""),
-            todo="this is a defect of the program or of a plugin: report it with the traceback",
-        )
-        self._teller.tell("loop.exception", "loop", "error", problem, traceback=lines)
