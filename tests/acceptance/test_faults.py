@@ -13,16 +13,11 @@ from support.ledger import folder_files, received, sha256
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180), pytest.mark.xdist_group("acceptance")]
 
-PLUGIN = """
-import os, signal, sys, time
-from dropmill.api import Accepts, ConverterSpec, Report, hookimpl
+KINDS = ("hang", "crash", "exit", "print")
 
-@hookimpl
-def register_converters():
-    return [
-        ConverterSpec(name, f"faulty_plugin:{name.title()}", Accepts((f"*.{name}",)), timeout=2.0)
-        for name in ("hang", "crash", "exit", "print")
-    ]
+CONVERTERS = """
+import os, signal, sys, time
+from dropmill.api import Report
 
 class Base:
     def __init__(self, options): ...
@@ -51,23 +46,34 @@ class Print(Base):
         print("to standard error " * 1000, file=sys.stderr, flush=True)
 """
 
+PLUGIN = """
+from dropmill.api import Accepts, ConverterSpec, hookimpl
+
+@hookimpl
+def register_converters():
+    return [ConverterSpec("{kind}", "faulty_converters:{name}", Accepts(("*.{kind}",)), timeout=2.0)]
+"""
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """An installed distribution with four faulty converters."""
+    """An installed distribution with four plugins of one faulty converter each."""
     folder = tmp_path / "site"
     info = folder / "dropmill_faulty-1.2.3.dist-info"
     info.mkdir(parents=True)
-    (folder / "faulty_plugin.py").write_text(PLUGIN)
+    (folder / "faulty_converters.py").write_text(CONVERTERS)
+    for kind in KINDS:
+        (folder / f"faulty_{kind}.py").write_text(PLUGIN.format(kind=kind, name=kind.title()))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dropmill-faulty\nVersion: 1.2.3\n")
-    (info / "entry_points.txt").write_text("[dropmill.plugins.v1]\nfaulty = faulty_plugin\n")
+    entries = "\n".join(f"faulty-{kind} = faulty_{kind}" for kind in KINDS)
+    (info / "entry_points.txt").write_text(f"[dropmill.plugins.v1]\n{entries}\n")
     return folder
 
 
 def test_faults_stay_with_their_file(make_agent, site):
     agent = make_agent(
-        converters=("junit", "hang", "crash", "exit", "print"),
-        extra_plugins=("faulty",),
+        converters=("junit", *KINDS),
+        extra_plugins=tuple(f"faulty-{kind}" for kind in KINDS),
         settle=0.1,
         environment={"PYTHONPATH": str(site), "PATH": os.environ["PATH"]},
     )
@@ -77,7 +83,7 @@ def test_faults_stay_with_their_file(make_agent, site):
         for number in range(60)
     }
     with running(agent):
-        for kind in ("hang", "crash", "exit", "print"):
+        for kind in KINDS:
             drop(kind.encode(), inbox, f"one.{kind}")
         for name, data in bystanders.items():
             drop(data, inbox, name)
@@ -89,7 +95,7 @@ def test_faults_stay_with_their_file(make_agent, site):
             assert (told["state"], told["reason"]) == ("parked", "poison"), told
             detail = agent.json("explain", told["id"])
             text = json.dumps(detail)
-            assert "faulty" in text, f"the plugin is not named: {text}"
+            assert f"faulty-{kind}" in text, f"the plugin is not named: {text}"
             assert outcome in text, text
             assert told["attempts"] == 2, told
         status = agent.get("/v1/status")

@@ -15,7 +15,7 @@ def sha256(data: bytes) -> str:
 
 
 def places(root: Path) -> dict[str, list[str]]:
-    """Where each content lies below a watched root, by sha256: paths relative to it; reason files, locks and the like left out."""
+    """Where each content lies below a watched root, by sha256: relative paths; reason files, locks and the like left out."""
     found: dict[str, list[str]] = {}
     for path in sorted(root.rglob("*")):
         relative = path.relative_to(root)
