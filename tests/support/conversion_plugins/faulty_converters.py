@@ -386,3 +386,16 @@ class Faulty:
 
 
 LEAK: list[bytearray] = []
+
+
+class Switched(Lines):
+    """Faults for as long as a file exists."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._switch = Path(options["switch"])
+
+    def convert(self, source: Source, context: ConvertContext) -> Iterator[Report]:
+        if self._switch.exists():
+            raise RuntimeError("switched off")
+        yield from super().convert(source, context)
