@@ -97,7 +97,7 @@ def test_faults_stay_with_their_file(make_agent, site):
             text = json.dumps(detail)
             assert f"faulty-{kind}" in text, f"the plugin is not named: {text}"
             assert outcome in text, text
-            assert told["attempts"] == 2, told
+            assert told["error"]["attempt"] == 2, told
         status = agent.get("/v1/status")
         assert status["state"] in ("running", "degraded")
         assert status["files"]["finished"] == len(bystanders) + 1
