@@ -176,7 +176,8 @@ def test_one_id_may_serve_two_kinds(site: Site, loading: Load) -> None:
 def test_a_listener_alone_is_a_plugin_too(site: Site, loading: Load, tmp_path: Path) -> None:
     site.add(
         "ear",
-        f"import pathlib\n@hookimpl\ndef on_event(event):\n    pathlib.Path({str(tmp_path / 'heard')!r}).write_text(event.name)\n",
+        f"import pathlib\nnote = pathlib.Path({str(tmp_path / 'heard')!r})\n"
+        "@hookimpl\ndef on_event(event):\n    note.write_text(event.name)\n",
     )
     registry = loading("ear")
     assert registry.states["ear"].status is Status.LOADED
@@ -299,7 +300,8 @@ def test_garbage_on_the_answering_descriptor_is_no_answer(site: Site, loading: L
         f"if os.getpid() != {os.getpid()}:\n"
         "    for number in range(3, 40):\n"
         "        try:\n"
-        '            os.write(number, b\'garbage\\n[]\\n{"plugin": "nobody"}\\n{"plugin": "bad", "problem": 7}\\n{"end": true}\\n\')\n'
+        '            os.write(number, b\'garbage\\n[]\\n{"plugin": "nobody"}\\n\')\n'
+        '            os.write(number, b\'{"plugin": "bad", "problem": 7}\\n{"end": true}\\n\')\n'
         "        except OSError:\n"
         "            pass\n"
         "    os._exit(1)\n"

@@ -479,3 +479,16 @@ def test_two_ways_to_one_folder_are_seen_through_where_no_link_tells(
     problem = kit.problem(text)
     assert (problem.code, problem.key) == ("DM-C025", "folder[1].path")
     assert "lies inside" in problem.what
+
+
+def test_what_may_be_a_secret_is_not_shown_wherever_it_comes_from(kit: Any, base: str) -> None:
+    from dataclasses import replace
+
+    offer = kit.catalog.converters["json"]
+    maybe = {"description": "O.", "anyOf": [{"type": "string"}, {"type": "string", "writeOnly": True}]}
+    schema = {"type": "object", "additionalProperties": False, "properties": {"o": maybe}}
+    kit.catalog.converters["json"] = replace(offer, spec=replace(offer.spec, options_schema=schema))
+    shown = effective_settings(kit.read(base + "[converter.json]\no = 'hunter2'\n"))
+    assert shown["settings"]["folder"][0]["converters"][1]["options"] == {"o": "***"}
+    own = base.replace('"json"]\nd', '{ id = "json", options = { o = "hunter2" } }]\nd')
+    assert effective_settings(kit.read(own))["settings"]["folder"][0]["converters"][1]["options"] == {"o": "***"}

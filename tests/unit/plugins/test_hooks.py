@@ -105,8 +105,8 @@ def test_an_unknown_hook_degrades(hooks: Make) -> None:
 
 
 def test_an_unknown_hook_may_be_optional(hooks: Make) -> None:
-    body = "@hookimpl\ndef register_converters():\n    return []\n@hookimpl(optionalhook=True)\ndef register_sources():\n    pass\n"
-    assert hooks(body).problems == ()
+    known = "@hookimpl\ndef register_converters():\n    return []\n"
+    assert hooks(known + "@hookimpl(optionalhook=True)\ndef register_sources():\n    pass\n").problems == ()
 
 
 def test_a_forgotten_marker_is_pointed_out(hooks: Make) -> None:
@@ -131,8 +131,8 @@ def test_a_module_without_hooks_is_degraded(hooks: Make) -> None:
     ],
 )
 def test_nonsense_as_an_answer_is_refused(hooks: Make, answer: str, said: str) -> None:
-    body = f"import types\n@types.coroutine\ndef coroutine():\n    yield\n@hookimpl\ndef register_converters():\n    return {answer}\n"
-    made = hooks(body)
+    coroutine = "import types\n@types.coroutine\ndef coroutine():\n    yield\n"
+    made = hooks(coroutine + f"@hookimpl\ndef register_converters():\n    return {answer}\n")
     with pytest.raises(HookError, match=said) as caught:
         made.records("register_converters")
     assert caught.value.problem.code == "DM-P021"

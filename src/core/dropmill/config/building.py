@@ -63,9 +63,8 @@ def effective(document: Document, data: Mapping[str, Any], merged: Mapping[Use, 
         folder["converters"] = [{"id": entry} if isinstance(entry, str) else entry for entry in folder["converters"]]
     own: dict[KeyPath, Merged] = {}
     for use, options in merged.items():
-        place = use.own if use.own[-1] in ("options", "policy") else (*use.own, "options")
-        get(whole, place[:-1])[place[-1]] = options.options
-        own[place] = options
+        get(whole, use.place[:-1])[use.place[-1]] = options.options
+        own[use.place] = options
     _paths(document, whole)
     return Effective(whole, dict(_origins(document, whole, own)))
 

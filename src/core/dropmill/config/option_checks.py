@@ -65,7 +65,7 @@ class OptionChecks:
         self.merged: dict[Use, Merged] = {}
         self.places: list[Place] = []
         self.hidden: set[KeyPath] = set()
-        """Paths within the effective options of a use (`use.own` + option) whose values are never shown."""
+        """Paths within complete options (`use.place` and what follows) whose values are never shown."""
 
     def check(self, use: Use) -> None:
         """Put the options of a use together and look at them."""
@@ -78,11 +78,7 @@ class OptionChecks:
         for finding in findings(whole, merged.options, self._schema):
             path = merged.source(finding.path, use)
             if not self._known(finding, path, use):
-                self._add(
-                    path,
-                    finding.keyword,
-                    self._translator.problem(replace(finding, path=path)),
-                )
+                self._add(path, finding.keyword, self._translator.problem(replace(finding, path=path)))
         visits = list(visit(whole, merged.options, self._schema))
         for path, part, value in visits:
             if isinstance(value, str) and part.get("format") in ("uri", "uri-template") and password_in_url(value):
@@ -90,7 +86,7 @@ class OptionChecks:
             if part.get("x-path") is True and isinstance(value, str):
                 self._place(merged.source(path, use), value, use)
             if part.get("writeOnly") is True and not isinstance(value, dict):
-                self.hidden.add((*use.own, *path))
+                self.hidden.add((*use.place, *path))
         references = {
             path: reference
             for path, part, value in visits

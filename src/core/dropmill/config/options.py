@@ -35,6 +35,11 @@ class Use:
     """Where its own options stand, if it has any."""
 
     @property
+    def place(self) -> KeyPath:
+        """Where its options stand once the configuration is complete."""
+        return (*self.own, "options") if self.own == self.entry else self.own
+
+    @property
     def layers(self) -> tuple[KeyPath, KeyPath]:
         """Where options for it may stand, the stronger last."""
         return (self.kind, self.id), self.own

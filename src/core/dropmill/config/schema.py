@@ -28,6 +28,7 @@ LEVELS = ("weak", "possible", "likely", "certain")
 """The names of `dropmill.api.Level`, as `min_level` takes them."""
 
 _BIG = 2**53
+_TAG = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 _YEAR = 366 * 86400
 
 
@@ -339,7 +340,7 @@ def folder() -> Schema:
             "tags": {
                 "type": "object",
                 "description": "Values that go along with every report of this folder, for templates and search.",
-                "propertyNames": {"pattern": NAME_OF_TAG},
+                "propertyNames": {"pattern": _TAG},
                 "additionalProperties": text("A value.", maxLength=1000),
                 "maxProperties": 50,
                 **_default(of, "tags"),
@@ -353,9 +354,6 @@ def folder() -> Schema:
         },
         required=("name", "path", "converters", "destinations"),
     )
-
-
-NAME_OF_TAG = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 
 def destination() -> Schema:
