@@ -16,7 +16,7 @@ from dropmill.foundation.errors import Problem
 from dropmill.plugins import Limits, PluginState, Registry, Status, load, probation
 from support.sites import CONVERTER, Site
 
-HASTY = Limits(plugin=3.0, together=1.5, width=2)
+HASTY = Limits(plugin=5.0, together=2.0, width=2)
 
 GOOD = CONVERTER
 OFFERS = "@hookimpl\ndef register_converters():\n    return [{}]\n"
@@ -73,7 +73,7 @@ FAULTS = {
     "gone": ("import os\nprint('last words')\nos._exit(0)", "DM-P011", "exit code 0"),
     "crash": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "DM-P011", "SIGSEGV"),
     "signal": ("import os\nos.kill(os.getpid(), 40)", "DM-P011", "signal 40"),
-    "hang": ("import time\ntime.sleep(60)", "DM-P012", "within 3 s"),
+    "hang": ("import time\ntime.sleep(60)", "DM-P012", "within 5 s"),
     "late": (
         "@hookimpl\ndef register_converters():\n    yield 1\n    raise RuntimeError('late')",
         "DM-P010",
@@ -120,7 +120,7 @@ def test_all_faults_at_once_are_told_apart(site: Site, loading: Load) -> None:
     site.add("good")
     start = time.monotonic()
     registry = loading(*FAULTS, "good")
-    assert time.monotonic() - start < 25
+    assert time.monotonic() - start < 60
     assert {name: only(registry.states[name]).code for name in FAULTS} == {
         name: code for name, (_, code, _) in FAULTS.items()
     }
@@ -258,13 +258,13 @@ def test_what_a_plugin_prints_stays_out_of_standard_output(
 def test_a_plugin_that_behaves_only_in_its_trial_is_still_contained(site: Site, loading: Load) -> None:
     trick = f"import os, time\nif os.getpid() == {os.getpid()}:\n    {{}}\n"
     site.add("exits", trick.format("raise SystemExit") + GOOD.format(id="exits"))
-    site.add("hangs", trick.format("time.sleep(2)") + GOOD.format(id="hangs"))
+    site.add("hangs", trick.format("time.sleep(6)") + GOOD.format(id="hangs"))
     site.add(
         "wraps",
         trick.format("hookimpl = hookimpl(wrapper=True)") + "@hookimpl\ndef register_transports():\n    yield\n",
     )
     site.add("good")
-    registry = loading("exits", "hangs", "wraps", "good", limits=Limits(plugin=1.0))
+    registry = loading("exits", "hangs", "wraps", "good", limits=Limits(plugin=3.0))
     assert set(registry.converters) == {"good"}
     codes = {name: only(registry.states[name]).code for name in ("exits", "hangs", "wraps")}
     assert codes == {"exits": "DM-P010", "hangs": "DM-P012", "wraps": "DM-P022"}

@@ -4,7 +4,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from dropmill.config.positions import KeyPath, Place, locate, spell
@@ -137,6 +137,7 @@ def walk(value: Any, path: KeyPath) -> Any:
 _surrogates = some.characters(blacklist_categories=["Cs"])
 
 
+@settings(deadline=None)
 @given(
     some.dictionaries(
         some.text(_surrogates, min_size=1, max_size=6),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from dropmill.config.quantities import PATTERNS, UNITS, Unit, parse, write
@@ -54,11 +54,13 @@ def test_what_cannot_be_read(text: str, unit: Unit) -> None:
     assert re.search(PATTERNS[unit], text) is None
 
 
+@settings(deadline=None)
 @given(some.integers(0, 2**53), some.sampled_from(["bytes", "seconds"]))
 def test_what_is_written_reads_as_the_same(value: int, unit: Unit) -> None:
     assert parse(write(value, unit), unit) == value
 
 
+@settings(deadline=None)
 @given(some.floats(0, 1e6), some.sampled_from(sorted(UNITS["seconds"])))
 def test_every_unit_has_its_worth(number: float, name: str) -> None:
     text = f"{number:.3f} {name}"

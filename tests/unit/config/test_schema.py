@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from dropmill.config import compose
@@ -207,6 +207,7 @@ _json = some.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     some.dictionaries(
         some.sampled_from(

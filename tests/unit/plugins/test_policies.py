@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from dropmill.api import Evict, Offer, Pause, PolicySpec, QueueView, Reject
@@ -62,6 +62,7 @@ def test_each_registers_one_sound_spec(name: str) -> None:
     assert spec.factory == f"{module.__name__}:{factory.__name__}"
 
 
+@settings(deadline=None)
 @given(situations(), some.sampled_from(sorted(POLICIES)))
 def test_the_same_situation_has_the_same_answer(situation: tuple[Offer, QueueView], name: str) -> None:
     _, factory = POLICIES[name]
@@ -122,6 +123,7 @@ def test_oldest_first_rejects_what_dropping_cannot_help(
     assert said in answer.reason
 
 
+@settings(deadline=None)
 @given(situations(), some.floats(0, 0.5))
 def test_what_oldest_first_evicts_makes_room_and_is_there_to_evict(
     situation: tuple[Offer, QueueView], margin: float
