@@ -95,6 +95,7 @@ def as_text(error: DropmillError) -> str:
         lines.append(f"  at: {problem.where}")
     for part in _problems(error) or ():
         place = ": ".join(str(part[name]) for name in ("where", "key") if part.get(name))
+        place += f" = {part['value']}" if part.get("key") and part.get("value") else ""
         lines.append(f"  - {part['code']}: {place + ': ' if place else ''}{part['what']}")
         if part.get("todo"):
             lines.append(f"      {part['todo']}")

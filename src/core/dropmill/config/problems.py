@@ -33,7 +33,8 @@ class ConfigProblem(Problem):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.code}: " if self.where else f"{self.code}: "
-        text += f"{self.key}: " if self.key else ""
+        if self.key:
+            text += f"{self.key} = {self.value}: " if self.value else f"{self.key}: "
         text += self.what
         return f"{text} - {self.todo}" if self.todo else text
 
