@@ -259,18 +259,59 @@ async def test_after_a_probe_one_item_is_tried_alone(queue: Site) -> None:
     assert transport.most_in_flight <= 4
 
 
-async def test_an_item_that_alone_brings_the_lane_down_is_charged(queue: Site) -> None:
+async def test_an_item_that_alone_brings_the_lane_down_is_charged_in_the_end(queue: Site) -> None:
     """Its refusal looks like a destination that is away; but others get through, so it must not hold them up for ever."""
-    await queue.offer(*range(30))
 
     def step(batch):
         return Unavailable("403 for this one") if batch[0].key == "r00000.1" else Delivered()
 
-    transport = ScriptedTransport(*[step] * 200)
-    async with queue.running(queue.lane(transport, retries=2, concurrency=2)):
-        await queue.until(lambda: sent(queue) == 29 and queue.names("delivery.dead") == ["r00000.1"])
-    assert queue.deliveries()["r00000"] == ("dead", 3)
-    assert transport.attempts["r00000.1"] == 4, "once for nothing, then three attempts"
+    transport = ScriptedTransport(*[step] * 10_000)
+    lane = queue.lane(transport, retries=1, concurrency=2, probe_every=0.01)
+    async with queue.running(lane):
+        await queue.offer(0)
+        number = 0
+        while not queue.names("delivery.dead"):
+            number += 5
+            await queue.offer(*range(number, number + 5))
+            await queue.until(lambda number=number: sent(queue) == number, timeout=60)
+    assert queue.names("delivery.dead") == ["r00000.1"]
+    assert queue.deliveries()["r00000"] == ("dead", 2)
+    assert transport.attempts["r00000.1"] >= 10, (
+        "five refusals, with others getting through in between, for one attempt"
+    )
+    assert max(count for key, count in transport.attempts.items() if key != "r00000.1") == 1
+
+
+async def test_a_destination_that_takes_some_and_refuses_others_hardly_charges_anybody(queue: Site) -> None:
+    """A disk that is nearly full, say: who is refused depends on the moment."""
+    await queue.offer(*range(60))
+    turn = iter(range(10_000))
+    transport = ScriptedTransport(*[lambda batch: Unavailable("full") if next(turn) % 3 else Delivered()] * 1000)
+    async with queue.running(queue.lane(transport, probe_every=0.005)):
+        await queue.until(lambda: sent(queue) == 60, timeout=60)
+    spent = [attempts for _, attempts in queue.deliveries().values()]
+    assert sum(spent) - 60 <= len(transport.keys) / 5
+
+
+async def test_what_a_batch_could_not_take_along_is_not_charged(queue: Site) -> None:
+    await queue.offer(1, 2, 3)
+    full = Retry("disk full", code="DIR-UNAVAILABLE", charged=False)
+    transport = ScriptedTransport([Delivered(), full, full], full, full)
+    lane = queue.lane(transport, caps=TransportCaps(max_batch=3))
+    async with queue.running(lane):
+        await queue.until(lambda: sent(queue) == 3)
+    assert set(queue.deliveries().values()) == {("sent", 1)}
+    assert lane.status().counts["sent"] == 3 and lane.status().counts["given_back"] >= 4
+
+
+async def test_a_transport_that_charges_nobody_cannot_storm(queue: Site) -> None:
+    await queue.offer(*range(10))
+    transport = ScriptedTransport(*[Retry("no", charged=False)] * 10_000)
+    lane = queue.lane(transport, probe_every=10.0, concurrency=2)
+    async with queue.running(lane):
+        await queue.until(lambda: "breaker open" in queue.states())
+        await asyncio.sleep(0.3)
+        assert len(transport.keys) <= 5 + 1
 
 
 async def test_the_breaker_opens_after_failures_in_a_row(queue: Site) -> None:

@@ -44,6 +44,8 @@ class Retry:
     reason: str
     after: float | None = None
     """Seconds that the destination asked for (Retry-After); None: the core's back-off."""
+    charged: bool = field(default=True, kw_only=True)
+    """Whether an attempt is spent. False where the destination went away in the middle of a batch, after it took others."""
     code: str = field(default="RETRY", kw_only=True)
     """Short and stable, groups what failed alike: `HTTP-503`."""
     details: Mapping[str, Any] = field(default_factory=dict, kw_only=True)

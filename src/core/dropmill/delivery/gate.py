@@ -3,8 +3,8 @@
 It sends nothing and knows nothing of the queue; it turns an ending into verdicts where the ending left that open.
 
 A destination that is away must not cost attempts, so such sends are given back. But an item that by itself makes the destination
-refuse (a forbidden path, say) would then hold up all others for ever: one that brings the lane down again after others got
-through is charged like any failed item.
+refuse (a forbidden path, say) would then hold up all others again and again. One that was refused `_PROOF` times, while others
+got through in between each time, is charged one attempt like any failed item; so it backs off, and ends as a dead letter.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from collections.abc import Collection, Sequence
 from random import Random
 
 from dropmill.delivery.breaker import Breaker, Cause, Circuit
-from dropmill.delivery.verdicts import Ending, Failing, GivenBack, Judge, Refusing, Verdict, Working
+from dropmill.delivery.verdicts import Ending, Failing, GivenBack, Judge, Refusing, Sent, Verdict, Working
 from dropmill.foundation.clock import Clock
 from dropmill.queue.records import Lease
 
 __all__ = ["Gate"]
 
 _MAX_SUSPECTS = 1_000
+_PROOF = 5
+"""A disk that is nearly full, say, also refuses some and takes others: once is no proof."""
 
 
 class Gate:
@@ -33,8 +35,8 @@ class Gate:
         self._random = random
         self._ordered = ordered
         self._successes = 0
-        self._suspects: OrderedDict[int, int] = OrderedDict()
-        """Items that were refused, and how many sends had succeeded then."""
+        self._suspects: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        """Items that were refused: how often with others getting through in between, and how many sends had succeeded then."""
 
     @property
     def open(self) -> bool:
@@ -80,6 +82,9 @@ class Gate:
             return self._refused(batch, signal)
         if isinstance(signal, Working):
             self._successes += 1
+            for verdict in ending.verdicts:
+                if isinstance(verdict, Sent):
+                    self._suspects.pop(verdict.lease.id, None)
             self.breaker = self.breaker.succeeded()
         elif isinstance(signal, Failing):
             self._fail(signal.reason, signal.after)
@@ -89,24 +94,31 @@ class Gate:
         """Items that were refused since anything got through: the trial is better made with another one."""
         if self._ordered:
             return ()
-        return {number for number, mark in self._suspects.items() if mark == self._successes}
+        return {number for number, (_, mark) in self._suspects.items() if mark == self._successes}
 
     def needs_asking(self) -> bool:
         """Whether a probe comes before the trial."""
         return self.breaker.cause is not Cause.FAILURES
 
     def _refused(self, batch: Sequence[Lease], signal: Refusing) -> Sequence[Verdict]:
-        marks = [self._suspects.get(lease.id) for lease in batch]
-        if not self._ordered and all(mark is not None and mark < self._successes for mark in marks):
-            self._fail(signal.problem.what, None)
-            return [self._judge.again(lease, signal.problem) for lease in batch]
-        for lease in batch:
-            self._suspects[lease.id] = self._successes
-            self._suspects.move_to_end(lease.id)
-        while len(self._suspects) > _MAX_SUSPECTS:
-            self._suspects.popitem(last=False)
+        if not self._ordered:
+            refused = [self._count(lease.id) for lease in batch]
+            if min(refused) >= _PROOF:
+                for lease in batch:
+                    del self._suspects[lease.id]
+                self._fail(signal.problem.what, None)
+                return [self._judge.again(lease, signal.problem) for lease in batch]
         self.refuse(signal, late=True)
         return [GivenBack(lease, 0.0, signal.problem.what) for lease in batch]
+
+    def _count(self, item: int) -> int:
+        """Note that an item was refused; how often that happened with others getting through in between."""
+        times, mark = self._suspects.pop(item, (0, -1))
+        times += mark < self._successes
+        self._suspects[item] = (times, self._successes)
+        if len(self._suspects) > _MAX_SUSPECTS:
+            self._suspects.popitem(last=False)
+        return times
 
     def _fail(self, reason: str, after: float | None) -> None:
         self.breaker = self.breaker.failed(self._clock.monotonic(), reason, fraction=self._random.random(), after=after)

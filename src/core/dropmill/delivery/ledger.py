@@ -175,7 +175,7 @@ class Ledger:
 
     async def claim(self, limit: int, *, ordered: bool) -> None:
         """Lease up to `limit` items into the buffer."""
-        seen = self._store.wakeups.count(self._topic)
+        seen, asked_at = self._store.wakeups.count(self._topic), self._clock.time()
         try:
             claimed = await self._store.claim(self._lane, limit, ordered=ordered)
         except QueueError as error:
@@ -192,8 +192,8 @@ class Ledger:
                 self._empty_at = None
             else:
                 self._empty_at = seen
-                # A due item that the queue does not hand out (clocks apart by a hair) must not make us ask in a circle.
-                if claimed.next_at is not None and claimed.next_at <= self._clock.time():
+                # An item that is due and not handed out must not make us ask in a circle.
+                if claimed.next_at is not None and claimed.next_at <= asked_at:
                     self._not_before = self._clock.monotonic() + 0.05
         finally:
             self._claiming = False

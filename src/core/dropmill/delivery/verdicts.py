@@ -150,7 +150,8 @@ class Judge:
         for lease, outcome in zip(batch, answer, strict=True):
             kind, verdict = self._one(lease, outcome)
             verdicts.append(verdict)
-            counts[kind] = counts.get(kind, 0) + 1
+            if not isinstance(verdict, GivenBack):  # counted when settled
+                counts[kind] = counts.get(kind, 0) + 1
             if isinstance(outcome, Retry):
                 reason = self._scrub.text(outcome.reason)
                 after = max(after or 0.0, outcome.after) if outcome.after else after
@@ -268,6 +269,9 @@ class Judge:
             error["details"] = details
         if isinstance(outcome, Rejected):
             return "rejected", Failed(lease, error, None, permanent=True)
+        if not outcome.charged:
+            delay = self._backoff.full(1, self._random.random(), after=outcome.after)
+            return "", GivenBack(lease, delay, error["reason"])
         if outcome.after:
             error["after"] = outcome.after
         delay = self._backoff.full(lease.attempt, self._random.random(), after=outcome.after)

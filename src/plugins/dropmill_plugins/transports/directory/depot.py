@@ -120,24 +120,22 @@ class Depot:
         """Put all down: one outcome for each. Every step is done for all before the next, so that the disk works on many at once.
 
         Raises:
-            Unavailable: nothing can be written now; what was put down before that will be found to be there already.
+            Unavailable: nothing can be written now, and none was put down.
         """
         jobs = [_Job(parcel) for parcel in parcels]
         try:
             self._check_root()
-            for step in (self._stage, self._sync, self._publish):
-                for job in jobs:
-                    if job.outcome is None:
-                        _guarded(step, job)
-            for folder in {job.folder for job in jobs if job.place is not None}:
-                self._sync_folder(folder, jobs)
+            _each(jobs, self._stage, stop=True)
+            _each(jobs, self._sync)
+            _each(jobs, self._publish)
+            self._sync_folders(jobs)
         except OSError as error:
             raise Unavailable(_told(error)) from error
         finally:
             for parcel in parcels:
                 if parcel.part is not None:
                     parcel.part.discard()
-        return [job.answer() for job in jobs]
+        return _answers(jobs)
 
     # --- the steps -------------------------------------------------------------------------------------------------------
 
@@ -171,16 +169,18 @@ class Depot:
                 continue  # somebody was faster: look again
             job.place = target
             return
-        job.outcome = Retry("other writers take every name first", code="DIR-BUSY")
+        job.end = Retry("other writers take every name first", code="DIR-BUSY")
 
-    def _sync_folder(self, folder: Path, jobs: Sequence[_Job]) -> None:
-        try:
-            sync_folder(folder)
-        except OSError as error:
-            failed = outcome_of(error)
+    def _sync_folders(self, jobs: Sequence[_Job]) -> None:
+        for folder in {job.folder for job in jobs if job.place is not None}:
+            failed: Outcome | Unavailable | None = None
+            try:
+                sync_folder(folder)
+            except OSError as error:
+                failed = outcome_of(error)
             for job in jobs:
                 if job.folder == folder and job.place is not None:
-                    job.outcome = failed
+                    job.end = failed or job.receipt()
 
     # --- looking ---------------------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Depot:
                 job.place, job.known = path, True
                 return None
         if free is None:
-            job.outcome = Rejected(
+            job.end = Rejected(
                 "DIR-NAME-TAKEN",
                 f"{_shown(job.folder / job.parcel.names[0])} exists with other content, and nothing is ever replaced",
             )
@@ -271,33 +271,56 @@ class _Job:
         self.place: Path | None = None
         self.known = False
         """It lay there already."""
-        self.outcome: Outcome | None = None
+        self.end: Outcome | Unavailable | None = None
 
-    def answer(self) -> Outcome:
-        if self.outcome is not None:
-            return self.outcome
+    def receipt(self) -> Outcome:
         assert self.place is not None
         shown = _shown(self.place)
         return Duplicate(shown) if self.known else Delivered(shown)
 
 
-def _guarded(step: Callable[[_Job], None], job: _Job) -> None:
-    """Do a step; what goes wrong with this one alone is its outcome."""
-    try:
-        step(job)
-    except OSError as error:
-        job.place = None
-        job.outcome = outcome_of(error)
+def _each(jobs: Sequence[_Job], step: Callable[[_Job], None], *, stop: bool = False) -> None:
+    """Do a step for all that have not ended; with `stop`, what keeps one from being written keeps those behind it from trying."""
+    trouble: Unavailable | None = None
+    for job in jobs:
+        if job.end is not None:
+            continue
+        if trouble is not None:
+            job.end = trouble
+            continue
+        try:
+            step(job)
+        except OSError as error:
+            job.place = None
+            job.end = outcome_of(error)
+            if stop and isinstance(job.end, Unavailable):
+                trouble = job.end
 
 
-def outcome_of(error: OSError) -> Outcome:
-    """What an error means for one report.
+def _answers(jobs: Sequence[_Job]) -> list[Outcome]:
+    """The outcomes. A disk may be full after some: then those count, and the others are no more to blame than if none had fitted.
 
     Raises:
-        Unavailable: it means that none can be written.
+        Unavailable: that ended all of them.
     """
+    ends = [job.end for job in jobs]
+    troubles = [end for end in ends if isinstance(end, Unavailable)]
+    if troubles and len(troubles) == len(ends):
+        raise troubles[0]
+    outcomes: list[Outcome] = []
+    for end in ends:
+        assert end is not None
+        if isinstance(end, Unavailable):
+            outcomes.append(Retry(end.reason, code="DIR-UNAVAILABLE", charged=False))
+        else:
+            outcomes.append(end)
+    return outcomes
+
+
+def outcome_of(error: OSError) -> Outcome | Unavailable:
+    """What an error means: for one report, or (Unavailable) for every one."""
     if error.errno in _DESTINATION:
-        raise Unavailable(_told(error)) from error
+        return Unavailable(_told(error))
     name = errno.errorcode.get(error.errno or 0, "EIO")
     if error.errno == errno.EEXIST:
         return Rejected("DIR-FOLDER-TAKEN", _told(error))

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from dropmill.api import Outcome, Outgoing, TransportContext
+from dropmill.api import Outcome, Outgoing, TransportContext, Unavailable
 from dropmill_plugins.transports.directory.depot import Depot, Parcel, outcome_of
 from dropmill_plugins.transports.directory.names import clean, component, with_suffix
 from dropmill_plugins.transports.templates import Template, values_of
@@ -120,10 +120,14 @@ class DirectoryTransport:
             async for piece in item.chunks(_SMALL):
                 await self._in_thread(functools.partial(part.write, piece))
             part.flush()
-        except BaseException as error:
+        except OSError as error:
             self._discard(parcel)
-            if isinstance(error, OSError):
-                return outcome_of(error)
+            outcome = outcome_of(error)
+            if isinstance(outcome, Unavailable):
+                raise outcome from error
+            return outcome
+        except BaseException:
+            self._discard(parcel)
             raise
         return None
 
