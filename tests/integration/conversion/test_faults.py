@@ -91,7 +91,7 @@ async def test_the_record_says_all_that_is_known(inbox: Inbox) -> None:
     assert record["signal"] == "SIGKILL"
     assert record["bytesRead"] > 0
     assert record["limits"] == {"soft": 1.0, "hard": 10.0, "memory": 1_073_741_824}
-    assert record["cpu"] > 0.5
+    assert record["cpu"] > 0.05
     assert record["wall"] >= 1.0
     assert record["peakMemory"] > 1_000_000
 
@@ -164,14 +164,16 @@ async def test_memory_of_a_workers_children_counts(tmp_path: Path, scratch: Path
     [("fork", "processes left over"), ("thread", "threads left over"), ("grow 300", "memory not given back")],
 )
 async def test_what_a_task_leaves_behind_wears_the_worker_out(
-    inbox: Inbox, pool: ConversionPool, text: str, worn: str
+    tmp_path: Path, scratch: Path, text: str, worn: str
 ) -> None:
-    await inbox.fault("good")
-    (before,) = [view.pid for view in pool.workers if view.distribution == "acme"]
-    assert isinstance(await inbox.fault(text), Converted)
-    assert worn in {view.worn for view in pool.workers if view.pid == before} | {worn}
-    assert isinstance(await inbox.fault("good"), Converted)
-    assert before not in [view.pid for view in pool.workers if view.distribution == "acme" and view.worn is None]
+    async with running_pool(scratch, bindings(timeout=20.0)) as pool:
+        inbox = Inbox(tmp_path, pool)
+        await inbox.fault("good")
+        (before,) = [view.pid for view in pool.workers if view.distribution == "acme"]
+        assert isinstance(await inbox.fault(text), Converted)
+        assert [view.worn for view in pool.workers if view.pid == before] in ([worn], [])
+        assert isinstance(await inbox.fault("good"), Converted)
+        assert before not in [view.pid for view in pool.workers if view.worn is None]
 
 
 async def test_nothing_leaves_the_process_group(inbox: Inbox) -> None:

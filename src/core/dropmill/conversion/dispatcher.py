@@ -108,7 +108,7 @@ class Dispatcher:
 
     def pause(self, plugin: str, reason: str) -> None:
         """Ask a plugin nothing from now on: its files park as waiting for it, until `resume`."""
-        self._paused[plugin] = reason
+        self._paused[plugin] = reason or "it is paused"
 
     async def resume(self, plugin: str) -> int:
         """Ask a plugin again: lift a pause, close its breaker, release the files that wait for it; how many those are."""

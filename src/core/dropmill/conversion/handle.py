@@ -91,6 +91,10 @@ class WorkerHandle:
         self._keys: set[str] = set()
         self._next = 1
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
+        """What the worker has not taken yet; these descriptors are ours to close."""
+        self._frames = bytearray()
+        self._attached: list[int] = []
+        self._flush_soon: asyncio.Handle | None = None
         self._output = bytearray()
         self._output_room = _OUTPUT_BURST
         self._output_paused = False
@@ -208,9 +212,21 @@ class WorkerHandle:
     # --- the channel ---------------------------------------------------------------------------------------------------
 
     def _put(self, data: bytes, descriptors: Sequence[int]) -> None:
-        """Send a frame, now or when the worker has read enough of what was sent before."""
+        """Send a frame, together with others of this round of the loop: one system call, one wake-up for the worker."""
         if self.dying:
             return
+        self._frames += data
+        self._attached += descriptors
+        if self._flush_soon is None:
+            self._flush_soon = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_soon = None
+        if self.dying:
+            return
+        data, descriptors = bytes(self._frames), tuple(self._attached)
+        self._frames.clear()
+        self._attached.clear()
         if not self._outgoing and (sent := self._try_to_send(data, descriptors)):
             data, descriptors = data[sent:], ()
         if data:
@@ -409,6 +425,8 @@ class WorkerHandle:
         self._gone = True
         for timer in self._timers:
             timer.cancel()
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
         launched = self._launched
         self._loop.remove_reader(launched.channel.fileno())
         self._loop.remove_writer(launched.channel.fileno())

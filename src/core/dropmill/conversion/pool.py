@@ -14,6 +14,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +50,7 @@ __all__ = ["ConversionPool", "ConverterBinding", "WorkerView"]
 T = TypeVar("T")
 
 _RECYCLE_GROWTH = 268_435_456
-_CLOSE_TOGETHER = 32
+_CLOSE_TOGETHER = 256
 _UNREADABLE_AFTER = 30.0
 
 
@@ -108,7 +109,8 @@ class ConversionPool:
         self._launched = 0
         self._held: set[Path] = set()
         """Folders with reports that somebody still needs."""
-        self._to_close: list[int] = []
+        self._to_close: dict[str, list[int]] = {}
+        """By the place whose thread closes them: that may wait for a server, as opening may."""
         self._started: tuple[Fleet, PlaceThreads] | None = None
 
     # --- life ----------------------------------------------------------------------------------------------------------
@@ -139,8 +141,9 @@ class ConversionPool:
             return
         fleet, threads = self._started
         await fleet.close(grace)
-        closing, self._to_close = self._to_close, []
-        await threads.submit("close", lambda: close_all(closing))
+        await asyncio.sleep(0)  # what ended with the fleet has given its files back after this
+        for closing in self._close_all():
+            await closing
         await threads.submit("scratch", lambda: end_tagged(self._plan.tag))
 
     def kill(self) -> Sequence[int]:
@@ -210,7 +213,13 @@ class ConversionPool:
 
     def prepare(self, place: str, jobs: Sequence[Job]) -> asyncio.Future[list[Prepared | Unreadable]]:
         """Open files that lie at one place (a folder's root), in its thread; give each to `convert`, which closes it."""
-        return self._threads.submit(place, lambda: prepare(jobs))
+        closing = self._to_close.pop(place, ())
+
+        def work() -> list[Prepared | Unreadable]:
+            close_all(closing)
+            return prepare(jobs)
+
+        return self._threads.submit(place, work)
 
     async def convert(
         self, prepared: Prepared | Unreadable, *, blocked: Callable[[str], str | None] = lambda _: None
@@ -229,9 +238,7 @@ class ConversionPool:
         try:
             return await self._convert(prepared, blocked)
         finally:
-            self._to_close.extend(prepared.descriptors)
-            if len(self._to_close) >= _CLOSE_TOGETHER or not self._fleet.busy:
-                self._close_descriptors()
+            self._done_with(prepared)
 
     async def discard(self, outcome: Outcome) -> None:
         """The outcome's staged files are not needed any more; what the queue took over is gone from there already."""
@@ -257,8 +264,7 @@ class ConversionPool:
                     return False
             return True
         finally:
-            self._to_close.extend(prepared.descriptors)
-            self._close_descriptors()
+            self._done_with(prepared)
 
     async def _convert(self, prepared: Prepared, blocked: Callable[[str], str | None]) -> Outcome:
         shortlist = prepared.shortlist
@@ -382,11 +388,22 @@ class ConversionPool:
             self._fleet.cancel(ticket)
             raise
 
-    def _close_descriptors(self) -> None:
-        """In a thread: closing a file on a network file system may wait for its server."""
-        if self._to_close:
-            closing, self._to_close = self._to_close, []
-            self._threads.submit("close", lambda: close_all(closing))
+    def _done_with(self, prepared: Prepared) -> None:
+        """Close its files with the next ones that are opened there, or soon where there are none.
+
+        Not in this round of the loop: a call that was submitted and cancelled in it has yet to be sent, files and all.
+        """
+        asyncio.get_running_loop().call_soon(self._close_later, prepared.job.folder, prepared.descriptors)
+
+    def _close_later(self, place: str, descriptors: Sequence[int]) -> None:
+        closing = self._to_close.setdefault(place, [])
+        closing.extend(descriptors)
+        if len(closing) >= _CLOSE_TOGETHER or not self._fleet.busy:
+            self._close_all()
+
+    def _close_all(self) -> list[asyncio.Future[None]]:
+        waiting, self._to_close = self._to_close, {}
+        return [self._threads.submit(place, partial(close_all, descriptors)) for place, descriptors in waiting.items()]
 
     @property
     def _fleet(self) -> Fleet:

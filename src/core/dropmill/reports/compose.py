@@ -76,13 +76,13 @@ class Draft:
 
         Args:
             of: How many reports the file has, where that is known.
-            warnings: What the converter warned of, each `{code, message, where?}`.
+            warnings: What the converter warned of, each `{code, message, line?}`.
         """
         tail = self._head
         if self._source is not None:
             source = {**self._source, "of": of}
             if warnings:
-                source["warnings"] = list(warnings)
+                source["warnings"] = [_warning(warning) for warning in warnings]
             tail = b'%s,"source":%s}' % (tail[:-1], encode(source))
         if self._stream is not None:
             return self._stream.finish(tail)
@@ -118,9 +118,11 @@ class Composer:
                 f"the converter yielded a {type(report).__name__}, not a Report", code="DM-V007", value=shorten(report)
             )
         key = report.key
-        if key is not None and (not isinstance(key, str) or len(key) > _MAX_KEY):
+        if key is not None and not _is_key(key):
             raise InvalidReport(
-                f"a report's key is text of at most {_MAX_KEY} characters", code="DM-V007", value=shorten(key)
+                f"a report's key is text of at most {_MAX_KEY} characters that UTF-8 can hold",
+                code="DM-V007",
+                value=shorten(key),
             )
         ordinal, self._ordinal = self._ordinal, self._ordinal + 1
         key = self._keys.distinct(key)
@@ -271,6 +273,22 @@ class _Stream:
         self._hash.update(data)
         self._size += len(data)
         self._file.write(data)
+
+
+def _warning(warning: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As the schema has it."""
+    shown = {"code": warning["code"], "message": warning["message"]}
+    return shown if warning.get("line") is None else {**shown, "where": f"line {warning['line']}"}
+
+
+def _is_key(key: object) -> bool:
+    if not isinstance(key, str) or len(key) > _MAX_KEY:
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _forbid(report: Report, what: str) -> None:

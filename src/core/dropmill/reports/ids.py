@@ -7,8 +7,10 @@ converter's version and options are left out on purpose: a corrected report repl
 
 from __future__ import annotations
 
-import json
+import hashlib
 import uuid
+
+import orjson
 
 __all__ = ["NAMESPACE", "KeyCounter", "report_id"]
 
@@ -27,12 +29,9 @@ def report_id(*, sha256: str, folder: str, converter: str, key: str | None, ordi
         ordinal: The report's place in the file, from 0; counts only where `key` is None.
         occurrence: 0 for the first file of the folder with this content, 1 for the next, ...
     """
-    name = json.dumps(
-        [sha256, folder, converter, ordinal if key is None else key, occurrence],
-        separators=(",", ":"),
-        ensure_ascii=True,
-    )
-    return str(uuid.uuid5(NAMESPACE, name))
+    name = orjson.dumps([sha256, folder, converter, ordinal if key is None else key, occurrence])
+    digest = hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
 class KeyCounter:

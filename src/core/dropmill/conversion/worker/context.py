@@ -26,9 +26,9 @@ class Context:
         if len(self._warnings) >= _MAX_WARNINGS:
             self._left_out += 1
             return
-        warning = {"code": clean(code, 100), "message": clean(message)}
+        warning: dict[str, Any] = {"code": clean(code, 100), "message": clean(message)}
         if line is not None:
-            warning["where"] = f"line {int(line)}"
+            warning["line"] = int(line)
         self._warnings.append(warning)
 
     def progress(self, done: float | None = None) -> None:

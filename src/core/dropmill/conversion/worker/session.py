@@ -25,6 +25,8 @@ __all__ = ["Session"]
 
 _RECEIVE = 262_144
 _FLUSH = 262_144
+_HELD = 4
+"""Answers that are sent together where further calls wait already; a crash makes those calls be done again, nothing more."""
 _MAX_DESCRIPTORS = 64
 _ANCILLARY = socket.CMSG_SPACE(_MAX_DESCRIPTORS * ctypes.sizeof(ctypes.c_int))
 
@@ -63,6 +65,7 @@ class Session:
         """
         self._write(Kind.HELLO, hello)
         self._flush()
+        held = 0
         while True:
             while not self._calls:
                 if self._quitting or not self._receive():
@@ -72,7 +75,10 @@ class Session:
             kind, answer = self._runner.run(call, self._report(call.number))
             answer["worn"] = self._tidy()
             self._write(kind, answer)
-            self._flush()
+            held += 1
+            if not self._calls or held >= _HELD or len(self._out) >= _FLUSH:
+                self._flush()
+                held = 0
 
     def _receive(self) -> bool:
         data, ancillary, flags, _ = self._channel.recvmsg(_RECEIVE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)

@@ -32,6 +32,8 @@ __all__ = ["Call", "Reply", "Runner"]
 
 _TRACEBACK = 16_384
 
+_LEVELS = {int(level): level for level in Level}
+
 Reply = tuple[Kind, dict[str, Any]]
 
 
@@ -78,7 +80,7 @@ class Call:
                 number=header["n"],
                 mode=header["mode"],
                 candidates=[
-                    Candidate(key, Level(base), None if minimum is None else Level(minimum))
+                    Candidate(key, _LEVELS[base], None if minimum is None else _LEVELS[minimum])
                     for key, base, minimum in header["candidates"]
                 ],
                 ordered=header["ordered"],
@@ -116,7 +118,7 @@ class Runner:
         """Work on a call; `send` takes each report's header and body for the pipe. Raises only what ends the worker."""
         self._page.begin(call.number)
         wall, cpu = time.monotonic(), _cpu()
-        task = _Task(self._root / str(call.number), self._bench, self._page, self._max_output, call, send)
+        task = _Task(self._root, self._bench, self._page, self._max_output, call, send)
         try:
             kind, answer = task.run()
         finally:
@@ -138,8 +140,8 @@ class _Task:
         call: Call,
         send: Callable[[dict[str, Any], bytes], None],
     ) -> None:
-        self._path = folder
-        self._made = False
+        self._root = folder
+        self._made: Path | None = None
         self._bench = bench
         self._page = page
         self._max_output = max_output
@@ -181,7 +183,7 @@ class _Task:
             self._bench.forget(self._key)
         self._source.close()
         answer["key"] = self._key
-        answer["folder"] = self._made
+        answer["folder"] = self._made is not None
         if self._considered:
             answer["considered"] = self._considered
         if self._failures:
@@ -200,8 +202,8 @@ class _Task:
         if call.mode == "choose":
             answers = self._sniff()
             decision = decide(answers, ordered=call.ordered)
-            self._note(answers)
             if isinstance(decision, Nobody):
+                self._note(answers)
                 return Kind.OK, {"result": "nobody"}
             if isinstance(decision, Tie):
                 return Kind.OK, {"result": "tie", "keys": [call.candidates[index].key for index in decision.indices]}
@@ -209,6 +211,8 @@ class _Task:
                 self._select(decision.index)
                 return Kind.ERROR, self._failures[decision.index]
             order = list(decision.order)
+            if len(answers) > 1:
+                self._note(answers)
         elif call.mode != "convert":
             raise ProtocolError(f"a call of the unknown mode {call.mode!r}")
         for index in order:
@@ -360,13 +364,14 @@ class _Task:
         self._key = self._call.candidates[index].key
 
     def _folder(self) -> Path:
-        if not self._made:
+        if self._made is None:
+            path = self._root / str(self._call.number)
             try:
-                self._path.mkdir(0o700)
+                path.mkdir(0o700)
             except OSError as error:
                 raise NoRoom(f"{error.strerror} ({error.filename})") from error
-            self._made = True
-        return self._path
+            self._made = path
+        return self._made
 
 
 def _answer(match: Any, minimum: Level | None) -> Answer:
