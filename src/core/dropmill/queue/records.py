@@ -190,7 +190,7 @@ class Claimed:
 
     leases: Sequence[Lease]
     next_at: float | None
-    """When the lane's next delayed item is due; None: there is none."""
+    """When to ask again: when the lane's next delayed item is due, or earlier; None: nothing is delayed."""
 
 
 @dataclass(frozen=True)
