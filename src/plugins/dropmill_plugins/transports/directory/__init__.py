@@ -18,6 +18,7 @@ OPTIONS: Mapping[str, Any] = {
         "path": {
             "type": "string",
             "minLength": 1,
+            "x-path": True,
             "description": "The folder that receives the reports; a relative path stands below the config file's folder.",
         },
         "name": {
