@@ -789,8 +789,9 @@ def test_the_error_lists_every_problem(kit: Any, tmp_path: Path) -> None:
         kit.read(PLUGINS + FOLDER + "setle = 1\n" + DESTINATION + "retries = 500\n")
     error = caught.value
     assert "2 problems" in str(error)
-    assert f"{tmp_path}/dropmill.toml:8:1: DM-C010: folder[0].setle: is not known here - did you mean settle?" in str(
-        error
+    assert (
+        f"{tmp_path}/dropmill.toml:8:1: DM-C010: folder[0].setle = 1: is not known here - did you mean settle?"
+        in str(error)
     )
     assert [problem["key"] for problem in error.as_dict()["problems"]] == ["folder[0].setle", "destination[0].retries"]
 
