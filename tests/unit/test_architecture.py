@@ -38,91 +38,27 @@ ARROWS: dict[str, set[str]] = {
 
 TASK_MAKERS = {"create_task", "ensure_future", "gather", "TaskGroup", "run_coroutine_threadsafe"}
 
-BLOCKING = frozenset(
-    [
-        "open",
-        "input",
-        "time.sleep",
-        "os.system",
-        "os.popen",
-        "os.fsync",
-        "os.fdatasync",
-        "os.sync",
-        "os.open",
-        "os.stat",
-        "os.lstat",
-        "os.listdir",
-        "os.scandir",
-        "os.walk",
-        "os.rename",
-        "os.replace",
-        "os.link",
-        "os.unlink",
-        "os.remove",
-        "os.mkdir",
-        "os.makedirs",
-        "os.rmdir",
-        "os.path.exists",
-        "os.path.getsize",
-        "os.path.isfile",
-        "os.path.isdir",
-        "os.path.realpath",
-        "shutil.copy",
-        "shutil.copy2",
-        "shutil.copyfile",
-        "shutil.copyfileobj",
-        "shutil.copytree",
-        "shutil.move",
-        "shutil.rmtree",
-        "shutil.disk_usage",
-        "tempfile.mkdtemp",
-        "tempfile.mkstemp",
-        "tempfile.TemporaryDirectory",
-        "tempfile.NamedTemporaryFile",
-        "subprocess.run",
-        "subprocess.call",
-        "subprocess.check_call",
-        "subprocess.check_output",
-        "subprocess.Popen",
-        "sqlite3.connect",
-        "fcntl.flock",
-        "importlib.import_module",
-        "socket.create_connection",
-        "socket.getaddrinfo",
-        "socket.gethostbyname",
-        "write_durably",
-        "fsync_directory",
-        "syncfs",
-        "rename_no_replace",
-    ]
+BLOCKING = set(
+    """
+    open input time.sleep
+    os.system os.popen os.fsync os.fdatasync os.sync os.open os.stat os.lstat os.listdir os.scandir os.walk os.rename
+    os.replace os.link os.unlink os.remove os.mkdir os.makedirs os.rmdir os.path.exists os.path.getsize os.path.isfile
+    os.path.isdir os.path.realpath
+    shutil.copy shutil.copy2 shutil.copyfile shutil.copyfileobj shutil.copytree shutil.move shutil.rmtree shutil.disk_usage
+    tempfile.mkdtemp tempfile.mkstemp tempfile.TemporaryDirectory tempfile.NamedTemporaryFile
+    subprocess.run subprocess.call subprocess.check_call subprocess.check_output subprocess.Popen
+    sqlite3.connect fcntl.flock importlib.import_module
+    socket.create_connection socket.getaddrinfo socket.gethostbyname
+    write_durably fsync_directory syncfs rename_no_replace
+    """.split()  # noqa: SIM905
 )
 """Calls that wait for a disk, a process, a name server or a clock."""
 
-BLOCKING_METHODS = frozenset(
-    [
-        "read_bytes",
-        "read_text",
-        "write_bytes",
-        "write_text",
-        "exists",
-        "is_file",
-        "is_dir",
-        "is_symlink",
-        "iterdir",
-        "glob",
-        "rglob",
-        "mkdir",
-        "unlink",
-        "rmdir",
-        "rename",
-        "symlink_to",
-        "hardlink_to",
-        "touch",
-        "executemany",
-        "executescript",
-        "fetchall",
-        "fetchone",
-    ]
+BLOCKING_METHODS = set(
+    """
+    read_bytes read_text write_bytes write_text exists is_file is_dir is_symlink iterdir glob rglob mkdir unlink rmdir rename
+    symlink_to hardlink_to touch executemany executescript fetchall fetchone
+    """.split()  # noqa: SIM905
 )
 """Of paths and database connections."""
 

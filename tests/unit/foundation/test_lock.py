@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -164,6 +165,16 @@ def test_somebody_who_only_looks_is_in_nobodys_way(path: Path) -> None:
             watcher.join()
 
 
+def test_one_refusal_proves_nothing(path: Path) -> None:
+    """Even without a wait: whoever looks has the lock for an instant."""
+    path.touch()
+    looks = os.open(path, os.O_RDONLY)
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    mine = FileLock(path, instance="mine", clock=ManualClock(), sleep=lambda seconds: os.close(looks))
+    mine.acquire()
+    mine.release()
+
+
 def test_exactly_one_of_many_gets_it(path: Path) -> None:
     got: list[FileLock] = []
     refused: list[LockHeld] = []
@@ -205,8 +216,6 @@ def test_a_file_that_is_removed_while_it_is_held_protects_the_new_one(path: Path
 def test_a_file_that_is_replaced_between_open_and_lock_is_not_the_one(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
     real, calls = fcntl.flock, []
 
     def flock(descriptor: int, operation: int) -> None:
