@@ -292,6 +292,7 @@ class Folder:
         self._accept = False
         self._offline = self._hung = None
         self._ready = True
+        self._store.wakeups.notify("disposals")  # what could not be moved while it was away
         await self._show()
         claimer = Claimer(
             self.settings,

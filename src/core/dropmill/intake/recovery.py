@@ -289,12 +289,14 @@ class Recovery:
                 )
                 continue
             file_id, own_name = parsed
-            if file_id in known:
-                continue
             path = os.path.join(self._root.work_path, name)
+            if not own_name:
+                _remove_empty(path)  # its file was moved, or never came
+            if file_id in known or not exists(path):
+                continue
             if own_name:
                 recovered.returned.append(self._return_entry(path, own_name))
-            elif os.path.isdir(path):
+            else:
                 for inner in os.listdir(path):
                     recovered.returned.append(self._return_entry(os.path.join(path, inner), inner))
                 _remove_empty(path)
