@@ -37,7 +37,7 @@ def reference(check: bool) -> list[str]:
     """The configuration reference, from the schemas."""
     target = HERE / "configuration.md"
     text = subprocess.run(
-        [sys.executable, "-m", "dropmill.config.reference"], check=True, capture_output=True, text=True
+        [sys.executable, str(HERE / "reference.py")], check=True, capture_output=True, text=True
     ).stdout
     if target.exists() and target.read_text(encoding="utf-8") == text:
         return []
