@@ -22,6 +22,7 @@ __all__ = ["encode", "is_finite", "plain"]
 
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _MAX_DEPTH = 200
+_PATH = 500
 
 # A JSON number is never NaN, so the validator finds what is not finite far faster than a loop in Python would.
 _FINITE = jsonschema_rs.Draft202012Validator(
@@ -136,7 +137,7 @@ def _refuse(what: str, value: Any, path: tuple[str | int, ...]) -> InvalidReport
     return InvalidReport(
         f"{what} cannot be written as JSON: {shown}",
         code="DM-V005",
-        path=shorten(json_path(path), 500).strip("'\""),
+        path=json_path(path)[:_PATH],
         value=shown,
         todo="the converter must turn it into text, a number, a list or a mapping",
     )
