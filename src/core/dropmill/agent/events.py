@@ -20,11 +20,10 @@ _log = structlog.get_logger("dropmill")
 _LEVELS = {
     "file.failed": "warning",
     "file.parked": "warning",
-    "file.released": "debug",
     "delivery.dead": "warning",
     "delivery.evicted": "warning",
 }
-"""How loud what happens to files and deliveries is; the rest is worth a debug line."""
+"""How loud what happens to files and deliveries is; the rest is on record in the queue and worth no line by default."""
 
 
 class Herald:
@@ -32,6 +31,7 @@ class Herald:
 
     def __init__(self, clock: Clock, listeners: tuple[Listener, ...]) -> None:
         self._clock = clock
+        self._heard = bool(listeners)
         self._broadcaster = EventBroadcaster(listeners, self.tell_problem)
 
     def start(self) -> None:
@@ -44,8 +44,11 @@ class Herald:
 
     def tell(self, name: str, subject: str, data: Mapping[str, Any]) -> None:
         """From the queue, after the commit."""
-        getattr(_log, _LEVELS.get(name, "debug"))(name, subject=subject, **_plain(data))
-        self._broadcaster.publish(AgentEvent(name=name, time=self._clock.time(), subject=subject, data=data))
+        level = _LEVELS.get(name)
+        if level is not None:
+            getattr(_log, level)(name, subject=subject, **_plain(data))
+        if self._heard:
+            self._broadcaster.publish(AgentEvent(name=name, time=self._clock.time(), subject=subject, data=data))
 
     def tell_event(self, event: AgentEvent) -> None:
         """From a lane."""
