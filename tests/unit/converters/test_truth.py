@@ -6,10 +6,10 @@ import json
 from collections import Counter
 
 import pytest
-from support.expectations import DATA, EXPECTED, Expectation, figures, truth
 
 from dropmill.api import BadInput, NotMine
 from dropmill.testing import convert
+from support.expectations import DATA, EXPECTED, Expectation, figures, truth
 
 BUNDLED = [one for one in EXPECTED if one.converter != "xlsx"]
 TRUTH = truth()
@@ -22,7 +22,6 @@ DECIDED = {
     ("junit/xunit-plugin__testcase3_input.xml", "suites"),
     ("junit/xunit-plugin__testcase4_input.xml", "suites"),
     ("junit/xunit-plugin__testcase7_input.xml", "suites"),
-    ("csv/csv-spectrum__location_coordinates.csv", "rows"),
     ("wsjf/pyWATS__converted_from_xml.json", "steps"),
     ("wsjf/pyWATS__converted_from_xml.json", "measurements"),
     ("wsjf/pyWATS__converted_from_xml.json", "booleans"),

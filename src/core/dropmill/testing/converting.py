@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -152,7 +153,8 @@ def convert(
     source, context = FileSource.of(path, name), RecordingContext()
     match = _sniff(instance, source)
     with TemporaryDirectory(prefix="dropmill-testing-") as folder:
-        composer = Composer(_origin(spec, source, context), Schemas(spec.schemas), _Files(Path(folder)).create)
+        schemas = Schemas(spec.schemas) if spec.schemas else _plain_schemas()
+        composer = Composer(_origin(spec, source, context), schemas, _Files(Path(folder)).create)
         records: list[Report] = []
         drafts: list[Draft] = []
         try:
@@ -238,6 +240,11 @@ def _document(draft: Draft, record: Report, context: RecordingContext) -> Any:
     payload = draft.finish(None, warnings)
     body = payload.body if payload.path is None else payload.path.read_bytes()
     return body if isinstance(record.document, bytes) else json.loads(body or b"")
+
+
+@cache
+def _plain_schemas() -> Schemas:
+    return Schemas()
 
 
 class _Files:

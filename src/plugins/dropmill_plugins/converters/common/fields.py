@@ -11,37 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dropmill_plugins.converters.common.numbers import parse_duration, parse_number
-from dropmill_plugins.converters.common.steps import OUTCOMES
 from dropmill_plugins.converters.common.timestamps import parse_timestamp
+from dropmill_plugins.converters.common.vocabulary import OUTCOMES
 
-__all__ = ["OUTCOME_WORDS", "REPORT_FIELDS", "STEP_FIELDS", "FieldError", "FieldRule", "Options", "place"]
+__all__ = ["OUTCOME_WORDS", "FieldError", "FieldRule", "Options", "place"]
 
 Options = Mapping[str, Any]
-
-REPORT_FIELDS = (
-    "start",
-    "duration",
-    "outcome",
-    "operator",
-    "unit.serial",
-    "unit.partNumber",
-    "unit.revision",
-    "unit.batch",
-    "unit.lot",
-    "unit.position",
-    "station.name",
-    "station.location",
-    "station.purpose",
-    "station.fixture",
-    "station.socket",
-    "process.code",
-    "process.name",
-    "program.name",
-    "program.version",
-    "program.tool",
-    "program.toolVersion",
-)
-STEP_FIELDS = ("name", "outcome", "start", "duration", "class", "file", "message", "trace", "stdout", "stderr")
 
 OUTCOME_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("pass", "passed", "ok", "p", "good"), "passed"),
@@ -67,7 +42,7 @@ class FieldRule:
     """How one field is read."""
 
     target: str
-    """Of `REPORT_FIELDS` or `STEP_FIELDS`."""
+    """Of the vocabulary's `REPORT_FIELDS` or `STEP_FIELDS`."""
     format: str | None = None
     """For `start`: a strptime pattern; None: ISO 8601 and its like."""
     values: Mapping[str, str] = field(default_factory=lambda: OUTCOME_WORDS)

@@ -7,28 +7,10 @@ from typing import Any, TypeGuard
 
 from dropmill_plugins.converters.common.numbers import Number, loses_digits
 
-__all__ = ["COMPARATORS", "LimitError", "judge", "limit", "measurement"]
+__all__ = ["LimitError", "judge", "limit", "measurement"]
 
 Value = Number | str | bool | None
 
-COMPARATORS = (
-    "EQ",
-    "NE",
-    "GT",
-    "GE",
-    "LT",
-    "LE",
-    "GTLT",
-    "GTLE",
-    "GELT",
-    "GELE",
-    "LTGT",
-    "LEGE",
-    "CASE_EQ",
-    "MATCH",
-    "IN",
-    "LOG",
-)
 _NEEDS_LOW = frozenset({"GT", "GE", "GTLT", "GTLE", "GELT", "GELE", "LTGT", "LEGE"})
 _NEEDS_HIGH = frozenset({"LT", "LE", "GTLT", "GTLE", "GELT", "GELE", "LTGT", "LEGE"})
 _NEEDS_EXPECTED = frozenset({"EQ", "NE", "CASE_EQ", "MATCH", "IN"})

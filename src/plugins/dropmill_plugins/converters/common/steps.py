@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["OUTCOMES", "misc_entry", "overall", "shown"]
-
-OUTCOMES = ("passed", "failed", "error", "skipped", "aborted", "unknown")
+__all__ = ["misc_entry", "overall", "shown"]
 
 _SEVERITY = ("error", "failed", "aborted", "unknown", "passed", "skipped")
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dropmill_plugins.converters.common.fields import REPORT_FIELDS, STEP_FIELDS
-from dropmill_plugins.converters.common.measurements import COMPARATORS
-from dropmill_plugins.converters.common.steps import OUTCOMES
+from dropmill_plugins.converters.common.vocabulary import COMPARATORS, OUTCOMES, REPORT_FIELDS, STEP_FIELDS
 
 __all__ = ["OPTIONS"]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dropmill_plugins.converters.common.fields import STEP_FIELDS, FieldRule
+from dropmill_plugins.converters.common.fields import FieldRule
+from dropmill_plugins.converters.common.vocabulary import STEP_FIELDS
 from dropmill_plugins.converters.json.pointers import Pointer
 
 __all__ = ["Measure", "Place", "Plan", "Steps", "is_mapped"]

@@ -41,6 +41,8 @@ class JUnitConverter:
             return Match(Level.LIKELY, f"the root element is {found.root}")
         if found.kind == "doctype":
             return Match(Level.POSSIBLE, "XML with a DOCTYPE")
+        if found.kind == "encoding":
+            return Match(Level.POSSIBLE, "XML in an encoding that is not known")
         if found.kind == "unfinished" and not head.complete and head.data:
             return Match(Level.POSSIBLE, "XML whose root element lies behind the first 64 KiB")
         return None
