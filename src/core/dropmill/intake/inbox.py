@@ -42,6 +42,7 @@ class Outlook:
     reasons: dict[str, int]
     """How many of those that were looked at wait for which reason."""
     scanned: bool
+    """It was a full scan."""
     watching: str
     """`events` or `polling`."""
     problem: Problem | None = None
@@ -147,8 +148,8 @@ class Inbox:
         self._next_watch = 0.0
         self._hints.ask_scan()
 
-    def look(self) -> Outlook:
-        """Look at what there is reason to look at.
+    def look(self) -> bool:
+        """Look at what there is reason to look at; whether that was everything.
 
         Raises:
             FolderOffline: the root is not what it was.
@@ -171,7 +172,7 @@ class Inbox:
             for path, hint in batch.paths.items():
                 self._sign()
                 self._hint(path, hint)
-        return self._outlook(scan)
+        return scan
 
     def _scan(self) -> None:
         began = self._clock.monotonic()
@@ -244,7 +245,8 @@ class Inbox:
 
     # --- telling ---------------------------------------------------------------------------------------------------------------
 
-    def _outlook(self, scanned: bool) -> Outlook:
+    def outlook(self, scanned: bool) -> Outlook:
+        """What is to be told after a look."""
         now = self._clock.monotonic()
         return Outlook(
             waiting=len(self.tracker) + self.tracker.untracked,

@@ -103,12 +103,11 @@ class Rounds:
     # --- in the root's thread ------------------------------------------------------------------------------------------------
 
     def _begin(self, allowance: int) -> tuple[Outlook, float]:
-        outlook = self._inbox.look()
+        scanned = self._inbox.look()
         self._prepared = self._claimer.prepare(allowance) if allowance > 0 else Group()
         self._claimer.sync(self._prepared, self._moved)
-        if allowance <= 0:
-            return outlook, self._inbox.next_scan
-        due = self._inbox.tracker.next_due(self._clock.monotonic())
+        outlook = self._inbox.outlook(scanned)
+        due = self._inbox.tracker.next_due(self._clock.monotonic()) if allowance > 0 else None
         return outlook, self._inbox.next_scan if due is None else min(due, self._inbox.next_scan)
 
     def _release(self, detail: str) -> None:
