@@ -13,6 +13,7 @@ A plugin is a module (or object) behind an entry point of the group `dropmill.pl
 
 from __future__ import annotations
 
+from dropmill.api._blocking import BlockingItem, BlockingTransport
 from dropmill.api._delivery import (
     Delivered,
     Duplicate,
@@ -55,6 +56,8 @@ __all__ = [
     "Attachment",
     "AuthRejected",
     "BadInput",
+    "BlockingItem",
+    "BlockingTransport",
     "ConvertContext",
     "Converter",
     "ConverterSpec",
