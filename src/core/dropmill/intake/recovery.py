@@ -224,6 +224,8 @@ class Recovery:
         if target is not None and arrived:
             fsync_directory(os.path.dirname(target))
             return _Found("laid", target)
+        if not file.place.startswith(self._root.work_path + "/") and (exists(file.origin) or exists(file.place)):
+            return _Found("none")  # being submitted at this moment
         if same_inode(file.origin, file):
             # the move into work/ was confirmed and lost all the same: the disk did not keep what it had promised
             rename_no_replace(file.origin, file.place)
