@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def test_a_process_dies_at_the_named_place(action: str, code: int) -> None:
         "    print('cleaned up', flush=True)\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], env={VARIABLE: f"step={action}@3"}, capture_output=True, text=True
+        [sys.executable, "-c", program], env=os.environ | {VARIABLE: f"step={action}@3"}, capture_output=True, text=True
     )
     assert result.returncode == code
     assert result.stdout.split() == ["0", "1", "2"], "no clean-up code ran"
