@@ -162,6 +162,48 @@ async def test_a_send_that_hangs_is_ended_and_counts(queue: Site) -> None:
     assert lane.status().counts["timeout"] == 1
 
 
+async def test_a_send_that_does_not_let_go_is_shown_and_the_others_go_on(
+    queue: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropmill.delivery.lane._GRACE", 0.05)
+    monkeypatch.setattr("dropmill.delivery.lane._BEAT", 0.02)
+    await queue.offer(*range(20))
+    let_go = asyncio.Event()
+
+    async def cling(batch):
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+        return Delivered("late")
+
+    transport = ScriptedTransport(cling)
+    lane = queue.lane(transport, timeout=0.05, concurrency=2)
+    async with queue.running(lane):
+        await queue.until(lambda: "stuck" in queue.states() and sent(queue) == 19)
+        assert "1 of 1 sends" in lane.status().reason
+        let_go.set()
+        await queue.until(lambda: sent(queue) == 20)
+        await queue.until(lambda: queue.states()[-1:] == ["running"])
+
+
+async def test_a_listener_that_fails_does_not_touch_the_lane(queue: Site) -> None:
+    await queue.offer(1)
+    lane = queue.lane(ScriptedTransport())
+    heard = []
+
+    def fail(event):
+        queue.on_event(event)
+        heard.append(event)
+        raise RuntimeError("a bug in a listener")
+
+    lane._board._on_event = fail
+    async with queue.running(lane):
+        await queue.until(lambda: sent(queue) == 1)
+    assert queue.deliveries() == {"r00001": ("sent", 1)} and heard
+
+
 async def test_a_transport_that_cancels_itself_does_not_take_the_lane_along(queue: Site) -> None:
     await queue.offer(1)
     async with queue.running(queue.lane(ScriptedTransport(asyncio.CancelledError()))):

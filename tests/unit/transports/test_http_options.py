@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -168,21 +169,22 @@ async def test_names_resolve_in_a_thread_of_their_own(monkeypatch: pytest.Monkey
         return original(*arguments, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", spy)
-    resolver = OwnResolver("reports")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="resolve reports")
+    resolver = OwnResolver(pool)
     found = await resolver.resolve("localhost", 80)
     assert {each["host"] for each in found} & {"127.0.0.1", "::1"}
     assert all(name.startswith("resolve reports") for name in threads)
     await resolver.close()
+    pool.shutdown()
 
 
 async def test_a_link_local_address_keeps_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET6, 1, 6, "", ("fe80::1", 80, 0, 1))])
-    resolver = OwnResolver("d")
-    (found,) = await resolver.resolve("printer", 80)
+    with ThreadPoolExecutor(1) as pool:
+        (found,) = await OwnResolver(pool).resolve("printer", 80)
     assert found["host"].startswith("fe80::1%")
-    await resolver.close()
 
 
 async def test_a_hanging_name_server_ends_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,15 @@ import structlog
 
 from dropmill.api import AgentEvent
 from dropmill.delivery.status import LaneState, ProbeResult
-from dropmill.delivery.verdicts import BREAKER_OPEN, Failed, GivenBack, Sent, Verdict
+from dropmill.delivery.verdicts import BREAKER_OPEN, STUCK, Failed, GivenBack, Sent, Verdict
 from dropmill.foundation.clock import Clock
 from dropmill.foundation.errors import Problem
 
 __all__ = ["Board"]
+
+
+_CODES = {LaneState.BREAKER_OPEN: BREAKER_OPEN, LaneState.STUCK: STUCK}
+_BAD = (LaneState.WAITING, LaneState.BREAKER_OPEN, LaneState.STUCK)
 
 
 class Board:
@@ -53,11 +57,11 @@ class Board:
         if state is self.state:
             return
         told = {"from": str(self.state), "to": str(state), "reason": reason}
-        if state is LaneState.BREAKER_OPEN:
-            told["code"] = BREAKER_OPEN
+        if state in _CODES:
+            told["code"] = _CODES[state]
         self.state = state
         self.since = self._clock.time()
-        log = self._log.warning if state in (LaneState.WAITING, LaneState.BREAKER_OPEN) else self._log.info
+        log = self._log.warning if state in _BAD else self._log.info
         log(f"lane {state}", **{key: value for key, value in told.items() if value})
         self._record("lane.state", told)
         self._tell("lane.state", self._lane, told)
@@ -93,6 +97,10 @@ class Board:
                 self.counts["given_back"] += 1
 
     def _tell(self, name: str, subject: str, data: Mapping[str, Any]) -> None:
-        if self._on_event is not None:
-            told = {"destination": self._lane, **data}
+        if self._on_event is None:
+            return
+        told = {"destination": self._lane, **data}
+        try:
             self._on_event(AgentEvent(name=name, time=self._clock.time(), subject=subject, data=told))
+        except Exception:  # noqa: BLE001 - listeners hear after the fact; nothing of theirs may touch a delivery
+            self._log.exception("a listener to the lane's events failed")

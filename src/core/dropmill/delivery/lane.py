@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from dropmill.api import AgentEvent, Transport, TransportSpec
@@ -36,6 +37,8 @@ HEARTBEAT = 120.0
 """Seconds without a beat after which the lane counts as stuck."""
 
 _BEAT = 10.0
+_GRACE = 10.0
+"""Seconds that a send may need to end after its time was up."""
 _PREFETCH = 8
 """Batches leased ahead for each send that may be in flight, so that one claim serves many sends."""
 _MAX_PREFETCH = 256
@@ -47,6 +50,17 @@ _FIRST_TRIAL = 1.0
 """Seconds before a destination is first asked again, at most; doubles up to `probe_every`."""
 _AUTHENTICATION_PATIENCE = 10.0
 """`probe_every` times this is the longest wait while credentials are refused."""
+
+
+@dataclass(frozen=True)
+class _Send:
+    """A send under way."""
+
+    at: float
+    """When it began, for people."""
+    began: float
+    """The same, monotonic."""
+    items: int
 
 
 class Lane:
@@ -110,8 +124,7 @@ class Lane:
         self._running = False
         self._probing = False
         self._probe_wanted = False
-        self._sends: dict[int, tuple[float, int]] = {}
-        """Under way: when each began (wall clock) and how many items it has."""
+        self._sends: dict[int, _Send] = {}
         self._send_number = 0
         self._paused = paused
 
@@ -132,8 +145,8 @@ class Lane:
             state=state,
             reason=reason,
             since=board.since if state is board.state else self._clock.time(),
-            in_flight=sum(items for _, items in self._sends.values()),
-            oldest_send=min((began for began, _ in self._sends.values()), default=None),
+            in_flight=sum(send.items for send in self._sends.values()),
+            oldest_send=min((send.at for send in self._sends.values()), default=None),
             leased=self._ledger.leased,
             next_probe=self._clock.time() + self._gate.wait() if waiting else None,
             failures=self._gate.breaker.failures,
@@ -261,7 +274,7 @@ class Lane:
 
     async def _begin(self, sends: Crew, batch: Sequence[Lease]) -> None:
         self._send_number += 1
-        self._sends[self._send_number] = (self._clock.time(), len(batch))
+        self._sends[self._send_number] = _Send(self._clock.time(), self._clock.monotonic(), len(batch))
         await sends.start(self._send(self._send_number, batch))
 
     async def _claim(self, books: Crew, count: int) -> float:
@@ -352,11 +365,18 @@ class Lane:
         await heart.wait_quiesce()
         self.wake()
 
+    def _overdue(self) -> int:
+        """Sends that were cancelled a while ago and go on."""
+        before = self._clock.monotonic() - self._settings.timeout - _GRACE
+        return sum(send.began < before for send in self._sends.values())
+
     def _state(self) -> tuple[LaneState, str]:
         if not self._running:
             return LaneState.STOPPED, ""
         if self._paused:
             return LaneState.PAUSED, self._paused
+        if (overdue := self._overdue()) > 0:
+            return LaneState.STUCK, f"{overdue} of {len(self._sends)} sends do not end although their time is up"
         breaker = self._gate.breaker
         if breaker.circuit is Circuit.CLOSED:
             return (LaneState.RUNNING if self._courier.ready else LaneState.STARTING), ""

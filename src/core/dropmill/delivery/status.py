@@ -20,6 +20,8 @@ class LaneState(enum.StrEnum):
     """It cannot be reached or refuses our credentials; probed until it answers. No attempt is spent."""
     BREAKER_OPEN = "breaker open"
     """Items failed one after another; one is tried alone when the wait is over."""
+    STUCK = "stuck"
+    """A send goes on although its time was up and it was cancelled: the transport does not let go, and holds a place."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class LaneStatus:
     trouble: str
     """What keeps the lane from the queue; empty: nothing."""
     counts: Mapping[str, int]
-    """Since the start: `sent`, `duplicate`, `retry`, `rejected`, `fault`, `timeout`, `given_back`, `stale`."""
+    """Since the start: `sent`, `duplicate`, `retry`, `rejected`, `fault`, `timeout`, `damaged`, `given_back`, `dead`, `stale`."""
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON shape."""

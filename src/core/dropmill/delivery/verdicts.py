@@ -25,6 +25,7 @@ __all__ = [
     "DAMAGED",
     "MISCOUNTED",
     "RAISED",
+    "STUCK",
     "TIMED_OUT",
     "TOO_LARGE",
     "UNAVAILABLE",
@@ -48,6 +49,7 @@ MISCOUNTED = "DM-D005"
 TIMED_OUT = "DM-D006"
 TOO_LARGE = "DM-D007"
 DAMAGED = "DM-D008"
+STUCK = "DM-D009"
 
 _TRACEBACK = 4_000
 

@@ -81,8 +81,7 @@ class Depot:
         """
         try:
             if self._create:
-                self._root.mkdir(parents=True, exist_ok=True)
-                sync_folder(self._root.parent)
+                _make_all(self._root)
             self._check_root()
             self._sweep(self._root)
         except OSError as error:
@@ -260,6 +259,17 @@ class Depot:
         finally:
             os.close(descriptor)
         return True
+
+
+def _make_all(folder: Path) -> None:
+    """Make a folder and those above it, as far as they are missing, each durable."""
+    missing: list[Path] = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        sync_folder(each.parent)
 
 
 class _Job:

@@ -1,6 +1,7 @@
-"""Names and TLS for the HTTP transport, with everything that blocks in a thread of its own.
+"""Names and TLS for the HTTP transport.
 
-Name resolution has its own thread for each destination: a name server that does not answer holds up nobody else.
+What blocks (resolving, reading certificates) is left to threads of the destination's own: a name server or a share that does not
+answer holds up nobody else.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -21,10 +22,10 @@ __all__ = ["OwnResolver", "connect", "tls_context"]
 
 
 class OwnResolver(AbstractResolver):
-    """getaddrinfo(3) in a thread of its own."""
+    """getaddrinfo(3) in the threads that it is given."""
 
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"resolve {name}")
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -37,8 +38,7 @@ class OwnResolver(AbstractResolver):
         return await asyncio.get_running_loop().run_in_executor(self._pool, _resolve, host, port, family)
 
     async def close(self) -> None:
-        """Let the thread go; it is not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Nothing: the threads belong to the transport."""
 
 
 def _resolve(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:

@@ -10,10 +10,11 @@ import asyncio
 import base64
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -35,6 +36,9 @@ _KEPT = 4_096
 _HOPS = 5
 _FOLLOWED = frozenset({301, 302, 307, 308})
 _MASK = b"***"
+_THREADS = 2
+
+T = TypeVar("T")
 
 
 class HttpTransport:
@@ -65,6 +69,7 @@ class HttpTransport:
         self._origin = URL(options["url"].partition("{")[0], encoded=True).origin()
         self._proxy = _proxy(options.get("proxy"))
         self._session: aiohttp.ClientSession | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self._resolver: OwnResolver | None = None
         self._tls = self._tls_elsewhere = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -75,12 +80,14 @@ class HttpTransport:
             Unavailable: a certificate cannot be read.
         """
         options = _based(self._options, context.base)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"http {context.destination}")
+        self._resolver = OwnResolver(self._pool)
         try:
-            self._tls = await asyncio.to_thread(tls_context, options)
-            self._tls_elsewhere = await asyncio.to_thread(tls_context, options, certificate=False)
+            self._tls = await self._in_thread(lambda: tls_context(options))
+            self._tls_elsewhere = await self._in_thread(lambda: tls_context(options, certificate=False))
         except (OSError, ValueError) as error:
             raise Unavailable(f"the TLS settings cannot be used: {error}") from error
-        self._resolver = OwnResolver(context.destination)
+        agent = await self._in_thread(_user_agent)
         connector = aiohttp.TCPConnector(
             limit=0,
             ssl=self._tls,
@@ -92,7 +99,7 @@ class HttpTransport:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            headers={"User-Agent": await asyncio.to_thread(_user_agent), "Accept-Encoding": "identity"},
+            headers={"User-Agent": agent, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(
                 total=options.get("total_timeout"),
                 connect=options.get("connect_timeout", 10.0),
@@ -136,11 +143,11 @@ class HttpTransport:
     async def close(self) -> None:
         """Close all connections."""
         session, self._session = self._session, None
-        resolver, self._resolver = self._resolver, None
+        pool, self._pool, self._resolver = self._pool, None, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
         if session is not None:
             await session.close()
-        if resolver is not None:
-            await resolver.close()
 
     # --- one report ------------------------------------------------------------------------------------------------------
 
@@ -212,6 +219,9 @@ class HttpTransport:
         if url.scheme == "https" and target.scheme == "http":
             return None
         return target if self._redirects == "any" or _same_place(target, url) else None
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def _connect(self) -> None:
         if self._resolver is None:
