@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 
 import pytest
+
 from support.agent import drop, drop_slowly, running
 from support.expectations import EXPECTED, figures
 from support.ledger import account, folder_files, received, sha256
