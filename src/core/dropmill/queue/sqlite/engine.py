@@ -105,6 +105,8 @@ class Engine:
         self._retry_at = 0.0
         self._looked_at = -1e9
         self._heal_again = -1e9
+        self.file_due: float | None = None
+        """As of the opening: when the next file that is held back by time is due."""
         self.commits = 0
         """Since the last checkpoint."""
         self._commits_allowed = 256
@@ -126,6 +128,7 @@ class Engine:
         self._failpoints.hit("queue.open")
         opened = recovery.open_database(self._path, self._shared, self._clock.time(), self._failpoints, damaged=damaged)
         self._connection = opened.connection
+        self.file_due = opened.file_due
         self._log_grown = False
         self._synchronous = "FULL"
         if opened.unchecked:

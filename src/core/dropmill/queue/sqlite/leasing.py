@@ -64,7 +64,26 @@ def claim(tx: Transaction, lane: str, limit: int, *, max_bytes: int | None, orde
         raise StoreClosed("the queue is closing: nothing new is handed out", where=lane)
     next_at = _wake_due(tx, lane, limit)
     before = _before_unfinished(tx, lane) if ordered else 1 << 62
-    allowed = shared.lanes.get(lane, DEFAULT_ATTEMPTS)
+    leases: list[Lease] = []
+    while not leases:
+        leases, broken = _take(tx, lane, before, limit, max_bytes)
+        for delivery in broken:
+            _bury_damaged(tx, delivery)
+        if not broken:
+            break
+    if leases:
+        tx.executemany(
+            "UPDATE delivery SET state = 'leased', attempts = attempts + 1, fence = fence + 1, owner = ?, updated_at = ?"
+            " WHERE id = ?",
+            [(shared.instance, tx.now, lease.id) for lease in leases],
+        )
+        tx.ledger.delivery(lane, None, "ready", "leased", sum(lease.size for lease in leases), len(leases))
+    return Claimed(leases=leases, next_at=None if next_at == NEVER else next_at)
+
+
+def _take(tx: Transaction, lane: str, before: int, limit: int, max_bytes: int | None) -> tuple[list[Lease], list[int]]:
+    """Leases of the oldest that are ready, and ids of those among them that are damaged."""
+    allowed = tx.shared.lanes.get(lane, DEFAULT_ATTEMPTS)
     leases: list[Lease] = []
     broken: list[int] = []
     total = 0
@@ -74,7 +93,10 @@ def claim(tx: Transaction, lane: str, limit: int, *, max_bytes: int | None, orde
         (media_type, schema, fields, sha256, crc, sealed, tier, segment, place, data) = row[11:]
         if leases and max_bytes is not None and total + size > max_bytes:
             break
-        sound = seal(uid, revision, media_type, schema, fields, size, sha256, crc) == sealed
+        try:
+            sound = seal(uid, revision, media_type, schema, fields, size, sha256, crc) == sealed
+        except (AttributeError, TypeError, UnicodeError):
+            sound = False  # a damaged row may hold anything
         body = _payload(tx, tier, segment, place, data, size) if sound and size <= INLINE else None
         if not sound or (size <= INLINE and (body is None or len(body) != size or zlib.crc32(body) != crc)):
             broken.append(delivery)
@@ -100,17 +122,7 @@ def claim(tx: Transaction, lane: str, limit: int, *, max_bytes: int | None, orde
             )
         )
     cursor.close()
-    if leases:
-        owner = shared.instance
-        tx.executemany(
-            "UPDATE delivery SET state = 'leased', attempts = attempts + 1, fence = fence + 1, owner = ?, updated_at = ?"
-            " WHERE id = ?",
-            [(owner, tx.now, lease.id) for lease in leases],
-        )
-        tx.ledger.delivery(lane, None, "ready", "leased", total, len(leases))
-    for delivery in broken:
-        _bury_damaged(tx, delivery)
-    return Claimed(leases=leases, next_at=None if next_at == NEVER else next_at)
+    return leases, broken
 
 
 def _before_unfinished(tx: Transaction, lane: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.files import fsync_directory
-from dropmill.queue.sqlite import files, leasing, salvage, schema
+from dropmill.queue.sqlite import file_reads, files, leasing, salvage, schema
 from dropmill.queue.sqlite.codec import dump, load
 from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
 
@@ -30,6 +30,8 @@ class Opened:
 
     connection: sqlite3.Connection
     notices: list[Notice] = field(default_factory=list)
+    file_due: float | None = None
+    """When the next file that is held back by time is due."""
     unchecked: bool = False
     """It ended unclean and is too large to be checked before it is used."""
 
@@ -62,14 +64,14 @@ def open_database(
             raise
         connection, clean, replaced = _replace(path, error, now, failpoints, notices), False, True
     try:
-        _take_over(connection, shared, now, notices, clean=clean, recount=replaced)
+        file_due = _take_over(connection, shared, now, notices, clean=clean, recount=replaced)
     except sqlite3.DatabaseError as error:
         connection.close()
         if not salvage.is_damage(error):
             raise
         connection = _replace(path, error, now, failpoints, notices)
-        _take_over(connection, shared, now, notices, clean=False, recount=True)
-    return Opened(connection, notices, unchecked=not clean and path.stat().st_size > CHECK_LIMIT)
+        file_due = _take_over(connection, shared, now, notices, clean=False, recount=True)
+    return Opened(connection, notices, file_due, unchecked=not clean and path.stat().st_size > CHECK_LIMIT)
 
 
 def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
@@ -102,7 +104,7 @@ def _replace(
         (
             "queue.damaged",
             "queue",
-            {"error": str(error), "quarantine": str(aside), "saved": saved.rows, "lost": saved.lost},
+            {"error": str(error), "quarantine": str(aside), "saved": saved.rows, "badPages": saved.bad_pages},
         )
     )
     return connection
@@ -110,7 +112,7 @@ def _replace(
 
 def _take_over(
     connection: sqlite3.Connection, shared: Shared, now: float, notices: list[Notice], *, clean: bool, recount: bool
-) -> None:
+) -> float | None:
     shared.ledger.load(connection)
     tx = Transaction(connection, shared, now)
     connection.execute("BEGIN IMMEDIATE")
@@ -155,6 +157,8 @@ def _take_over(
     ).fetchall()
     names = frozenset(row[0] for row in connection.execute("SELECT place FROM report WHERE tier = 'file'"))
     shared.payloads.open(segments, names)
+    file_reads.next_due(tx)
+    return tx.file_due
 
 
 def _mind_the_clock(tx: Transaction) -> None:

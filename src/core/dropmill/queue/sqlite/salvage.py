@@ -1,7 +1,8 @@
 """A damaged database is put aside, whole, and every row of it that can still be read goes into a new one.
 
-Each table is read in ranges of its primary key; a range that cannot be read is halved until the damage is narrowed down to
-the rows that are really gone. Nothing in quarantine is ever deleted by the agent.
+The file is read page by page (`pages`): first by the trees that its schema names, then whatever leaves of tables nothing leads
+to any more. A row that leads nowhere is made whole or left out, so that what is saved can be worked with at once. Nothing in
+quarantine is ever changed or deleted by the agent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dropmill.foundation.files import fsync_directory
+from dropmill.queue.records import DeliveryState, FileState
 from dropmill.queue.sqlite import schema
+from dropmill.queue.sqlite.pages import Database, Row
 
 __all__ = ["Damaged", "Salvaged", "check", "copy_readable", "is_damage", "put_aside"]
 
@@ -28,11 +31,12 @@ class Salvaged:
     """What was saved."""
 
     rows: dict[str, int] = field(default_factory=dict)
-    lost: list[str] = field(default_factory=list)
-    """Ranges and tables that could not be read."""
+    """Rows by table."""
+    bad_pages: int = 0
+    """Pages that could not be read, or not in full."""
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: BaseException) -> bool:
     """Whether the error says that the database is malformed, not just out of reach."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -51,16 +55,16 @@ def check(connection: sqlite3.Connection) -> None:
 
 def put_aside(path: Path, now: float) -> Path:
     """Move the database and its log into `quarantine/`; where it lies now."""
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S")
     quarantine = path.parent / "quarantine"
     quarantine.mkdir(exist_ok=True)
-    folder = quarantine / stamp
-    count = 1
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder, count = quarantine / stamp, 1
     while folder.exists():
         count += 1
         folder = quarantine / f"{stamp}-{count}"
     folder.mkdir()
-    for suffix in ("-wal", ""):  # the database last: without its log it would be an older one
+    # The database last: were it moved first and the power cut then, its log would be taken for a new one's.
+    for suffix in ("-wal", ""):
         source = path.with_name(path.name + suffix)
         if source.exists():
             source.rename(folder / source.name)
@@ -70,128 +74,118 @@ def put_aside(path: Path, now: float) -> Path:
     return folder / path.name
 
 
+_FILE_STATES = {str(state) for state in FileState}
+_DELIVERY_STATES = {str(state) for state in DeliveryState}
+
+
+def _plausible(table: str, row: dict[str, Any]) -> bool:
+    """Whether it is a row of this table, not just one of as many columns."""
+    if table == "file":
+        return row["state"] in _FILE_STATES and isinstance(row["folder"], str) and isinstance(row["size"], int)
+    if table == "delivery":
+        return row["state"] in _DELIVERY_STATES and isinstance(row["lane"], str) and isinstance(row["report"], int)
+    if table == "report":
+        return row["tier"] in ("row", "segment", "file", "gone") and isinstance(row["crc"], int)
+    if table == "blob":
+        return isinstance(row["data"], bytes)
+    if table == "event":
+        return isinstance(row["at"], (float, int)) and isinstance(row["name"], str)
+    return True
+
+
+_MADE_ANEW = ("meta", "tally")
+_KEYED = {"file": "no", "report": "no", "blob": "report", "delivery": "id", "event": "seq"}
+"""Tables that are stored by an integer, and the column that it is."""
+_BATCH = 500
+
+
 def copy_readable(source: Path, target: sqlite3.Connection) -> Salvaged:
     """Copy what can be read of a damaged database into one with fresh, empty tables."""
     saved = Salvaged()
-    if not source.exists():
-        saved.lost.append("the whole database: the file is gone")
-        return saved
-    try:
-        damaged = sqlite3.connect(source, isolation_level=None)
-        damaged.execute("PRAGMA writable_schema = ON")  # a malformed schema row must not hide the tables
-        damaged.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError as error:
-        saved.lost.append(f"the whole database: {error}")
-        return saved
-    try:
-        for table in schema.TABLES:
-            saved.rows[table] = _copy_table(damaged, target, table, saved.lost)
-        _mend(target)
-    finally:
-        damaged.close()
+    with Database.load(source) as database:
+        _copy(database, target, saved)
+    saved.bad_pages = len(database.bad)
     return saved
 
 
-_KEYS = {
-    "meta": None,
-    "tally": None,
-    "flag": None,
-    "lane": None,
-    "attempt": "delivery",
-    "file": "no",
-    "report": "no",
-    "blob": "report",
-    "delivery": "id",
-    "event": "seq",
-}
-"""The integer that each table is stored by; None: small, read as a whole."""
-
-
-def _copy_table(damaged: sqlite3.Connection, target: sqlite3.Connection, table: str, lost: list[str]) -> int:
-    columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
-    places = ", ".join("?" * len(columns))
-    names = ", ".join(columns)
-    insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"
-    select = f"SELECT {names} FROM {table}"
-    key = _KEYS[table]
-    copied = 0
-    if table in ("meta", "tally"):
-        return 0  # made anew
+def _copy(database: Database, target: sqlite3.Connection, saved: Salvaged) -> None:
+    roots = database.roots()
+    tables = [table for table in schema.TABLES if table not in _MADE_ANEW]
+    inserters = {table: _Inserter(target, table) for table in tables}
     target.execute("BEGIN IMMEDIATE")
-    if key is None:
-        rows = _read(damaged, select, ())
-        if rows is None:
-            lost.append(f"{table}: all")
-        else:
-            target.executemany(insert, rows)
-            copied = len(rows)
-    else:
-        bounds = _bounds(damaged, table, key)
-        for rows in _ranges(
-            lambda low, high: _read(damaged, f"{select} WHERE {key} BETWEEN ? AND ?", (low, high)),
-            *bounds,
-            lambda low, high: lost.append(f"{table}: {key} {low} to {high}"),
-        ):
-            target.executemany(insert, rows)
-            copied += len(rows)
+    for table, inserter in inserters.items():
+        if table in roots:
+            inserter.take(database.tree(roots[table]))
+    for row in _strays(database):
+        for table in _KEYED:
+            if inserters[table].fits(row):
+                inserters[table].take((row,))
+                break
+    for table, inserter in inserters.items():
+        inserter.flush()
+        saved.rows[table] = inserter.count
+    _mend(target)
     target.execute("COMMIT")
-    return copied
 
 
-def _bounds(damaged: sqlite3.Connection, table: str, key: str) -> tuple[int, int]:
-    low = _read(damaged, f"SELECT min({key}) FROM {table}", ())
-    high = _read(damaged, f"SELECT max({key}) FROM {table}", ())
-    return (
-        1 if not low else low[0][0] or 1,
-        (1 << 24) if not high else high[0][0] or 0,
-    )
+def _strays(database: Database) -> Iterator[Row]:
+    """Rows of leaves that no tree leads to, and that are not known to be free."""
+    database.seen |= database.free_pages()
+    for number in range(2, database.pages + 1):
+        if number not in database.seen:
+            yield from database.leaf(number)
 
 
-def _read(damaged: sqlite3.Connection, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
-    try:
-        return damaged.execute(query, parameters).fetchall()
-    except sqlite3.DatabaseError:
-        return None
+class _Inserter:
+    """Takes rows of one table into the new database; what is there already stays."""
 
+    def __init__(self, target: sqlite3.Connection, table: str) -> None:
+        self._target = target
+        self._table = table
+        self.columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+        places = ", ".join("?" * len(self.columns))
+        self._statement = f"INSERT OR IGNORE INTO {table} VALUES ({places})"
+        self._rows: list[Sequence[Any]] = []
+        self.count = 0
 
-_BATCH = 1024
+    def fits(self, row: Row) -> bool:
+        """Whether the row may be one of this table."""
+        return len(row.columns) == len(self.columns) and _plausible(
+            self._table, dict(zip(self.columns, row.columns, strict=True))
+        )
 
+    def take(self, rows: Iterator[Row] | Sequence[Row]) -> None:
+        for row in rows:
+            if self.fits(row):
+                columns = list(row.columns)
+                if self._table in _KEYED:
+                    columns[self.columns.index(_KEYED[self._table])] = row.key
+                self._rows.append(columns)
+                if len(self._rows) >= _BATCH:
+                    self.flush()
 
-def _ranges(
-    read: Callable[[int, int], list[tuple[Any, ...]] | None],
-    low: int,
-    high: int,
-    lose: Callable[[int, int], None],
-) -> Iterator[list[tuple[Any, ...]]]:
-    """Read [low, high] in batches, halving those that fail; what single rows cannot be read is lost."""
-    stack = [(start, min(start + _BATCH - 1, high)) for start in reversed(range(low, high + 1, _BATCH))]
-    while stack:
-        start, end = stack.pop()
-        rows = read(start, end)
-        if rows is not None:
-            if rows:
-                yield rows
-        elif start == end:
-            lose(start, end)
-        else:
-            middle = (start + end) // 2
-            stack += [(middle + 1, end), (start, middle)]
+    def flush(self) -> None:
+        before = self._target.total_changes
+        self._target.executemany(self._statement, self._rows)
+        self.count += self._target.total_changes - before
+        self._rows.clear()
 
 
 def _mend(target: sqlite3.Connection) -> None:
-    """Rows whose other half is lost are made whole or removed, so that every reference leads somewhere."""
-    target.execute("BEGIN IMMEDIATE")
-    target.execute("DELETE FROM delivery WHERE report NOT IN (SELECT no FROM report)")
-    target.execute("DELETE FROM blob WHERE report NOT IN (SELECT no FROM report)")
-    target.execute("UPDATE report SET tier = 'gone' WHERE tier = 'row' AND no NOT IN (SELECT report FROM blob)")
-    target.execute("UPDATE delivery SET file = NULL WHERE file IS NOT NULL AND file NOT IN (SELECT no FROM file)")
-    target.execute("UPDATE report SET file = NULL WHERE file IS NOT NULL AND file NOT IN (SELECT no FROM file)")
-    target.execute(
-        "UPDATE file SET pending = (SELECT count(*) FROM delivery WHERE file = file.no AND state IN"
-        " ('ready', 'leased', 'delayed')), dead = (SELECT count(*) FROM delivery WHERE file = file.no AND state = 'dead')"
+    """Rows whose other half is lost are made whole or left out, so that every reference leads somewhere."""
+    run: Callable[[str], object] = target.execute
+    run("DELETE FROM delivery WHERE report NOT IN (SELECT no FROM report)")
+    run("DELETE FROM attempt WHERE delivery NOT IN (SELECT id FROM delivery)")
+    run("DELETE FROM blob WHERE report NOT IN (SELECT report FROM delivery WHERE state NOT IN ('sent', 'dropped'))")
+    run("UPDATE report SET tier = 'gone' WHERE tier = 'row' AND no NOT IN (SELECT report FROM blob)")
+    run("UPDATE delivery SET file = NULL WHERE file IS NOT NULL AND file NOT IN (SELECT no FROM file)")
+    run("UPDATE report SET file = NULL WHERE file IS NOT NULL AND file NOT IN (SELECT no FROM file)")
+    run(
+        "UPDATE file SET pending = (SELECT count(*) FROM delivery WHERE delivery.file = file.no AND state IN"
+        " ('ready', 'leased', 'delayed')), dead = (SELECT count(*) FROM delivery WHERE delivery.file = file.no"
+        " AND state = 'dead') WHERE state IN ('converted', 'finished')"
     )
-    target.execute(
-        "UPDATE file SET disposal = CASE WHEN dead > 0 OR dropped > 0 THEN 'failed' ELSE 'done' END"
-        " WHERE state = 'converted' AND pending = 0 AND disposal IS NULL AND target IS NULL"
+    run(
+        "UPDATE file SET disposal = nullif(CASE WHEN dead > 0 OR dropped > 0 THEN 'failed' ELSE 'done' END, laid)"
+        " WHERE state IN ('converted', 'finished') AND pending = 0 AND target IS NULL"
     )
-    target.execute("COMMIT")

@@ -135,7 +135,8 @@ class SqliteStore:
         self._writer = writer
         self._gauges = self._engine.gauges()
         self._tell(notices)
-        self._look_for_due_files()
+        if self._engine.file_due is not None:
+            self._schedule_files(self._engine.file_due)
 
     def _take_lock(self, wait: float) -> None:
         self._state.mkdir(parents=True, exist_ok=True)
@@ -239,13 +240,8 @@ class SqliteStore:
             for name, subject, data in notices:
                 self._on_event(name, subject, data)
 
-    def _look_for_due_files(self) -> None:
-        """Notify `files` when the next file that is held back by time is due."""
-        self._files_due = None
-        if self._writer is not None:
-            self._writer.submit(Operation(file_reads.next_due, relaxed=True))
-
     def _schedule_files(self, at: float) -> None:
+        """Notify `files` when the next file that is held back by time is due."""
         loop = self._loop
         assert loop is not None
         when = loop.time() + max(0.0, at - self._clock.time())
@@ -256,8 +252,10 @@ class SqliteStore:
         self._files_due = loop.call_at(when, self._wake_due_files)
 
     def _wake_due_files(self) -> None:
+        self._files_due = None
         self.wakeups.notify("files")
-        self._look_for_due_files()
+        if self._writer is not None:
+            self._writer.submit(Operation(file_reads.next_due, relaxed=True))
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
         if self._disk is None or self._loop is None:
