@@ -148,4 +148,4 @@ class DirectoryTransport:
 
 
 def _absolute(base: str, path: str) -> Path:
-    return Path(os.path.abspath(os.path.join(base, os.path.expanduser(path))))
+    return Path(os.path.abspath(os.path.join(base, path)))

@@ -298,7 +298,7 @@ def _based(options: Mapping[str, Any], base: str) -> dict[str, Any]:
     files = ("ca_file", "client_certificate", "client_key")
     return {
         **options,
-        **{name: os.path.join(base, os.path.expanduser(options[name])) for name in files if options.get(name)},
+        **{name: os.path.join(base, options[name]) for name in files if options.get(name)},
     }
 
 
