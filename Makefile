@@ -34,7 +34,7 @@ services:
 	@.ci/services
 
 test: $(DEV) services
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/python $(COVERAGE) -m pytest -n 2 --dist loadgroup $(PYTEST)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
@@ -53,7 +53,7 @@ build: $(DEV)
 
 check: lint types docs build
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(MAKE) test PYTEST="-n 2 --dist loadgroup $(PYTEST)"
+	$(MAKE) test COVERAGE="-m coverage run"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
