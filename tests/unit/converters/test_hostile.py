@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.expectations import EXPECTED, Expectation
 
 from dropmill.api import BadInput, Head, NotMine
 from dropmill.testing import convert
@@ -21,6 +20,7 @@ from dropmill_plugins.converters.csv.converter import CsvConverter
 from dropmill_plugins.converters.json.converter import JsonConverter
 from dropmill_plugins.converters.junit.converter import JUnitConverter
 from dropmill_plugins.converters.wsjf.converter import WsjfConverter
+from support.expectations import EXPECTED, Expectation
 
 BUNDLED = [one for one in EXPECTED if one.converter != "xlsx"]
 SNIFFERS = [JUnitConverter({}), CsvConverter({}), JsonConverter({}), WsjfConverter({})]
@@ -94,7 +94,7 @@ def test_junit_claims_junit_alone(one: Expectation) -> None:
 
 # --- documents that are written to do harm --------------------------------------------------------------------------------
 
-BOMB = '<!DOCTYPE testsuites [<!ENTITY a "{0}"><!ENTITY b "{1}"><!ENTITY c "{2}">]><testsuites name="&c;"/>'.format(
+BOMB = '<!DOCTYPE testsuites [<!ENTITY a "{}"><!ENTITY b "{}"><!ENTITY c "{}">]><testsuites name="&c;"/>'.format(
     "x" * 1000, "&a;" * 1000, "&b;" * 1000
 )
 HARMFUL = {

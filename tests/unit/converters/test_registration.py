@@ -66,11 +66,10 @@ def test_every_option_is_described_and_defaults_are_valid(name: str) -> None:
 
 
 def test_json_never_beats_a_format_that_names_itself() -> None:
-    from support.expectations import EXPECTED
-
     from dropmill.api import Head
     from dropmill_plugins.converters.json.converter import JsonConverter
     from dropmill_plugins.converters.wsjf.converter import WsjfConverter
+    from support.expectations import EXPECTED
 
     general, special = JsonConverter({}), WsjfConverter({})
     for one in EXPECTED:

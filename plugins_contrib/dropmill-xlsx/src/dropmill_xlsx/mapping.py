@@ -177,8 +177,9 @@ class Mapper:
                 "XLSX-COLUMN-DOUBLED",
                 f"{self._at(self._header_row)}: {column!r} heads columns {letters_of}; declare a letter",
             )
-        near = difflib.get_close_matches(column, titles, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        known = {title.casefold(): title for title in titles}
+        near = difflib.get_close_matches(column.strip().casefold(), known, n=1)
+        hint = f"; did you mean {known[near[0]]!r}?" if near else ""
         raise BadInput("XLSX-COLUMN-MISSING", f"{self._at(self._header_row)}: there is no column {column!r}{hint}")
 
     def _title(self, index: int) -> str:

@@ -34,9 +34,11 @@ class Encoding:
 def known_encoding(name: str) -> bool:
     """Whether Python can decode text of this name."""
     try:
-        b"".decode(name)
+        b"a".decode(name)  # an empty text is decoded by any name
     except LookupError:
         return False
+    except UnicodeError:
+        return True
     return True
 
 

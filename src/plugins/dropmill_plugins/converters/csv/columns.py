@@ -74,8 +74,9 @@ class ColumnFinder:
             return self._take(places[0])
         if optional:
             return Column(None, reference)
-        near = difflib.get_close_matches(reference, [name.strip() for name in self._header], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        known = {name.strip().casefold(): name.strip() for name in self._header}
+        near = difflib.get_close_matches(reference.strip().casefold(), known, n=1)
+        hint = f"; did you mean {known[near[0]]!r}?" if near else ""
         raise BadInput("CSV-COLUMN-MISSING", f"the header has no column {reference!r}{hint}", line=self._line or None)
 
     def declared(self, entry: Reference | Mapping[str, Any]) -> Column:

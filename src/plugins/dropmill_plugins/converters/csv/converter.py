@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dropmill.api import BadInput, ConvertContext, Head, Match, NotMine, Report, Source
+from dropmill.api import BadInput, ConvertContext, Head, Match, NotMine, Report, RetryLater, Source
 from dropmill_plugins.converters.common.digest import Warn, WarningDigest
+from dropmill_plugins.converters.common.encodings import known_encoding
 from dropmill_plugins.converters.common.steps import misc_entry, overall, shown
 from dropmill_plugins.converters.csv.columns import ColumnFinder
 from dropmill_plugins.converters.csv.mapping import FileFields, Mapper, is_mapped
@@ -45,6 +46,7 @@ class CsvConverter:
 
     def convert(self, source: Source, context: ConvertContext) -> Iterator[Report]:
         """One report a row or a file."""
+        self._check_options()
         if source.size == 0:
             raise BadInput("CSV-EMPTY", "the file is empty")
         table = Table.open(source, self._dialect)
@@ -57,6 +59,15 @@ class CsvConverter:
             yield from self._each_row(source, table, warnings)
         else:
             yield from self._whole_file(source, table, warnings)
+
+    def _check_options(self) -> None:
+        """What a JSON Schema cannot say of the options. Nothing is wrong with the file: it waits until they are corrected."""
+        names = (self._dialect.encoding, self._dialect.fallback_encoding)
+        unknown = [name for name in names if name != "auto" and not known_encoding(name)]
+        if unknown:
+            raise RetryLater(
+                f"the options of csv name the encoding {unknown[0]!r}, which is not known: correct them", after=300
+            )
 
     def _rows(self, table: Table, warn: Warn) -> Iterator[tuple[Row, ColumnFinder]]:
         """The rows with their width judged, and the header's columns, made anew for every reading."""

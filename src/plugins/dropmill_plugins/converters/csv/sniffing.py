@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dropmill.api import Head, Level, Match
-from dropmill_plugins.converters.common.encodings import marked_encoding
+from dropmill_plugins.converters.common.encodings import known_encoding, marked_encoding
 from dropmill_plugins.converters.csv.dialect import NAMES, find_delimiter
 from dropmill_plugins.converters.csv.table import Dialect, sample_lines
 
@@ -62,9 +62,11 @@ def _decoded(head: Head, dialect: Dialect) -> str | None:
         name = marked_encoding(head.data) or ("" if b"\0" in head.data else "utf-8")
         if not name:
             return None
+    if not known_encoding(name):
+        name = "latin-1"  # the file is not at fault, and convert says what is
     try:
         return codecs.getincrementaldecoder(name)("replace").decode(head.data)
-    except (LookupError, UnicodeError):
+    except UnicodeError:
         return None
 
 

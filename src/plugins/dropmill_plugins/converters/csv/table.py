@@ -101,6 +101,10 @@ class Content:
                 self._data = stream.read()
         return io.BytesIO(self._data)
 
+    def text(self, encoding: Encoding) -> io.TextIOWrapper:
+        """Decoded, with its own line ends, at the start; closing it closes the stream."""
+        return io.TextIOWrapper(self.open(), encoding=encoding.name, errors="strict", newline="")
+
 
 class Table:
     """One file, read through `rows` once or several times; `open` settles its form first."""
@@ -148,11 +152,11 @@ class Table:
 
     @classmethod
     def _guess(cls, content: Content, dialect: Dialect, encoding: Encoding) -> Guess:
-        with content.open() as stream:
+        with content.text(encoding) as stream:
             try:
-                text = _text(stream, encoding).read(_SAMPLE)
-            except UnicodeError as error:
-                raise _undecodable(encoding, error) from None
+                text = stream.read(_SAMPLE)
+            except UnicodeError:
+                raise _undecodable(content, encoding) from None
         lines = io.StringIO(text, newline="").readlines()
         truncated = len(text) >= _SAMPLE or len(lines) > _SAMPLE_ROWS
         return find_delimiter(sample_lines(lines, dialect), dialect.formats, truncated=truncated)
@@ -164,8 +168,8 @@ class Table:
             BadInput: Quotes that do not fit, bytes that are no text, or no header row.
         """
         self.header, self.header_line, self.blank_lines, self.left_out = None, 0, 0, 0
-        with self._content.open() as stream:
-            lines = _Lines(_text(stream, self.encoding), self._dialect)
+        with self._content.text(self.encoding) as stream:
+            lines = _Lines(stream, self._dialect)
             before = csv.field_size_limit(MAX_CELL)
             try:
                 yield from self._read(csv.reader(lines, delimiter=self._delimiter, **self._dialect.formats), lines)
@@ -180,8 +184,8 @@ class Table:
                 cells = next(reader, None)
             except csv.Error as error:
                 raise BadInput("CSV-QUOTES", f"the row cannot be read: {error}", line=lines.first) from None
-            except UnicodeError as error:
-                raise _undecodable(self.encoding, error, lines.number + 1) from None
+            except UnicodeError:
+                raise _undecodable(self._content, self.encoding) from None
             if cells is None:
                 break
             if not cells:
@@ -249,10 +253,21 @@ def sample_lines(lines: list[str], dialect: Dialect) -> list[str]:
     return kept[:_SAMPLE_ROWS]
 
 
-def _text(stream: BinaryIO, encoding: Encoding) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, encoding=encoding.name, errors="strict", newline="")
-
-
-def _undecodable(encoding: Encoding, error: UnicodeError, line: int | None = None) -> BadInput:
+def _undecodable(content: Content, encoding: Encoding) -> BadInput:
     told = f"the file is not {encoding.name}" if encoding.certain else f"the file is neither UTF-8 nor {encoding.name}"
-    return BadInput("CSV-ENCODING", f"{told} ({error.__class__.__name__}); declare its encoding", line=line)
+    return BadInput("CSV-ENCODING", f"{told}; declare its encoding", line=_undecodable_line(content, encoding))
+
+
+def _undecodable_line(content: Content, encoding: Encoding) -> int | None:
+    """The first line that does not decode, where a line feed is one byte; text comes in blocks, which do not tell it."""
+    if encoding.name.startswith(("utf-16", "utf-32")):
+        return None
+    with content.open() as stream:
+        number = 1
+        while line := stream.readline(MAX_CELL):
+            try:
+                line.decode(encoding.name)
+            except UnicodeError:
+                return number
+            number += line.endswith(b"\n")
+    return None

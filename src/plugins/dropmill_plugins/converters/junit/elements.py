@@ -54,6 +54,7 @@ def read_events(
     Raises:
         BadInput: Not well formed, with the line; only after the events before that place.
     """
+    etree.clear_error_log()  # it is the thread's, and a refusal quotes it
     parser = etree.XMLPullParser(
         events=("start", "end"),
         tag=[f"{{*}}{name}" for name in names],
@@ -71,8 +72,16 @@ def read_events(
             yield from cast("Iterator[tuple[str, Element]]", parser.read_events())
         parser.close()
     except etree.XMLSyntaxError as error:
-        message = _WHERE.sub("", str(error.msg or error)) or "not well-formed XML"
-        raise BadInput("XML-NOT-WELL-FORMED", message, line=error.lineno or None) from None
+        raise _refusal(error) from None
+
+
+def _refusal(error: etree.XMLSyntaxError) -> BadInput:
+    message, line = _WHERE.sub("", str(error.msg or error)), error.lineno or None
+    log: Any = error.error_log
+    last = log.last_error if line is None else None  # the parser went on, and failed at the end
+    if last is not None:
+        message, line = last.message, last.line
+    return BadInput("XML-NOT-WELL-FORMED", message or "not well-formed XML", line=line)
 
 
 def local_name(element: Element) -> str:
