@@ -399,3 +399,49 @@ class Switched(Lines):
         if self._switch.exists():
             raise RuntimeError("switched off")
         yield from super().convert(source, context)
+
+
+class WrongSniff(Lines):
+    def sniff(self, head: Head) -> Match | None:
+        return "yes"  # type: ignore[return-value]
+
+
+class NotMineSniff(Lines):
+    def sniff(self, head: Head) -> Match | None:
+        raise NotMine("signalled")
+
+
+class Counting(Lines):
+    """Counts its uses, and faults."""
+
+    uses = 0
+
+    def convert(self, source: Source, context: ConvertContext) -> Iterator[Report]:
+        self.uses += 1
+        raise ValueError(f"use {self.uses}")
+
+
+class Hungry:
+    def __init__(self, options: Mapping[str, Any]) -> None: ...
+
+    def sniff(self, head: Head) -> Match | None:
+        if head.data == b"A\n":
+            raise MemoryError("while sniffing")
+        return None
+
+
+class Untidy:
+    def __init__(self, options: Mapping[str, Any]) -> None: ...
+
+    def convert(self, source: Source, context: ConvertContext) -> Iterator[Report]:
+        try:
+            yield Report(document("broken", outcome="splendid"))
+        finally:
+            raise OSError("while cleaning up")
+
+
+class Listing:
+    def __init__(self, options: Mapping[str, Any]) -> None: ...
+
+    def convert(self, source: Source, context: ConvertContext) -> list[Report]:
+        return [Report(document("one")), Report(document("two"))]

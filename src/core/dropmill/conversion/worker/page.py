@@ -56,12 +56,12 @@ class Page:
         """`count` bytes of the file were read.
 
         Raises:
-            Cancelled: the call is.
+            Cancelled: the call is, or has ended (and a thread that it left behind goes on).
         """
         words = self._words
         words[_READ] += count
         call = words[_CALL]
-        if words[_CANCEL + call % WINDOW] == call:
+        if not call or words[_CANCEL + call % WINDOW] == call:
             raise Cancelled
 
     def beat(self, done: float | None = None) -> None:
@@ -71,14 +71,14 @@ class Page:
             done: How much of it is done, from 0 to 1.
 
         Raises:
-            Cancelled: the call is.
+            Cancelled: as for `advance`.
         """
         words = self._words
         words[_WORK] += 1
         if done is not None:
             words[_DONE] = int(min(max(done, 0.0), 1.0) * _MILLION)
         call = words[_CALL]
-        if words[_CANCEL + call % WINDOW] == call:
+        if not call or words[_CANCEL + call % WINDOW] == call:
             raise Cancelled
 
     # --- the agent's side ----------------------------------------------------------------------------------------------
