@@ -39,7 +39,7 @@ async def bare() -> None:
         await asyncio.sleep(1)
 
 
-async def supervised(run: object, children: int, seconds: float) -> dict[str, float]:
+async def supervised(run: object, children: int, seconds: float, *, watch: bool = False) -> dict[str, float]:
     specs = [ChildSpec(name=f"child {n}", run=run, heartbeat=30.0) for n in range(children)]
     before = memory()
     supervisor = Supervisor(
@@ -48,7 +48,7 @@ async def supervised(run: object, children: int, seconds: float) -> dict[str, fl
         random=Random(1),
         on_event=lambda event: None,
         plan=StopPlan(),
-        vigilance=Vigilance(hard_deadline=False, gil_limit=None),
+        vigilance=Vigilance(hard_deadline=watch, gil_limit=30.0 if watch else None),
     )
     began = time.monotonic()
     task = asyncio.ensure_future(supervisor.run())
@@ -64,6 +64,7 @@ async def supervised(run: object, children: int, seconds: float) -> dict[str, fl
     began = time.monotonic()
     supervisor.request_stop("measured")
     await task
+    supervisor.disarm()
     return {
         "cpu_percent": round(100 * used / wall, 3),
         "start_ms": round(1000 * started, 1),
@@ -93,6 +94,7 @@ def main() -> None:
         "supervised_beating": asyncio.run(supervised(beating, children, seconds)),
         "bare_tasks_cpu_percent": asyncio.run(unsupervised(children, seconds)),
         "supervised_nobody": asyncio.run(supervised(silent, 0, seconds)),
+        "supervised_nobody_with_sentinel_and_fuse": asyncio.run(supervised(silent, 0, seconds, watch=True)),
     }
     print(json.dumps(figures))
 
