@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropmill.intake.entries import entry_name, is_id, parse_entry
-from dropmill.intake.names import NameFilter, printable, with_suffix
+from dropmill.intake.names import NameFilter, _Patterns, printable, with_suffix
 
 ID = "0123456789abcdef"
 
@@ -129,3 +130,15 @@ def test_ids() -> None:
 
 def test_undecodable_bytes_are_shown_as_escapes() -> None:
     assert printable(os.fsdecode(b"a\xff.csv")) == "a\\xff.csv"
+
+
+patterns = st.sampled_from(
+    ["*", "a*", "*a", "*a*", "a", "A?", "[ab]*", "**", "", "*.csv", "a*b", "~$*", "*.", ".*", "x.*.y"]
+)
+
+
+@given(st.lists(patterns, min_size=1, max_size=4), st.text("aAb.$~xyc", max_size=6))
+def test_patterns_match_as_fnmatch_does(globs: list[str], name: str) -> None:
+    assert _Patterns(globs).match(name) == any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+    folded = any(fnmatch.fnmatchcase(name.lower(), glob.lower()) for glob in globs)
+    assert _Patterns(globs, fold=True).match(name) == folded

@@ -41,7 +41,7 @@ def scan(descriptor: int, names: NameFilter | None = None, **options: Any) -> Li
 
 
 def paths(listing: Listing) -> list[str]:
-    return [candidate.path for candidate in listing.candidates]
+    return [path for _, path, _, _ in listing.candidates]
 
 
 def test_regular_files_only_with_their_stamps(root: Path, descriptor: int) -> None:
@@ -52,7 +52,7 @@ def test_regular_files_only_with_their_stamps(root: Path, descriptor: int) -> No
     write(root / ".hidden")
     listing = scan(descriptor)
     assert paths(listing) == ["a.csv"]
-    assert listing.candidates[0].stamp == stamp_of(os.stat(root / "a.csv"))
+    assert listing.candidates[0][2] == stamp_of(os.stat(root / "a.csv"))
     assert listing.total == 1
     assert listing.folders == [""]
 
@@ -158,7 +158,14 @@ from dropmill.intake.scan import list_candidates
 root = os.open({str(root)!r}, os.O_RDONLY)
 os.setresuid(65534, 65534, 65534)
 listing = list_candidates(root, NameFilter(), recursive=True)
-print([c.path for c in listing.candidates], {{p: e.errno for p, e in listing.unreadable.items()}})
+print([c[1] for c in listing.candidates], {{p: e.errno for p, e in listing.unreadable.items()}})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "['a/one'] {'b': 13}\n", done.stderr
+
+
+def test_each_is_seen_at_its_own_moment(root: Path, descriptor: int) -> None:
+    for number in range(3):
+        write(root / f"{number}")
+    moments = iter([1.0, 2.0, 3.0])
+    assert sorted(at for _, _, _, at in scan(descriptor, now=lambda: next(moments)).candidates) == [1.0, 2.0, 3.0]

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dropmill.intake.scan import Candidate, Order, order_key
+from dropmill.intake.scan import Candidate, Order, rank
 from dropmill.intake.settle import Gaps, Stamp
 from dropmill.intake.tracker import Tracker, Why
 
@@ -18,8 +18,8 @@ def stamp(mtime: int = 1, size: int = 5, inode: int = 1) -> Stamp:
     return (size, mtime, mtime, 1, inode)
 
 
-def candidates(*files: tuple[str, Stamp], order: Order = "oldest") -> list[Candidate]:
-    return sorted(Candidate(order_key(order, path, mark), path, mark) for path, mark in files)
+def candidates(*files: tuple[str, Stamp], at: float = 0.0, order: Order = "oldest") -> list[Candidate]:
+    return sorted((rank(order, mark), path, mark, at) for path, mark in files)
 
 
 def tracker(settle: float = 2.0, **options: object) -> Tracker:
@@ -58,29 +58,30 @@ def test_a_change_after_it_was_queued_takes_it_out_of_the_queue() -> None:
 )
 def test_the_order_holds_before_the_batch_is_cut(order: Order, expected: list[str]) -> None:
     one = tracker(order=order)
-    one.reconcile(candidates(("a", stamp(30)), ("b", stamp(10)), ("c", stamp(20)), order=order), 3, 0.0, 0.0)
+    one.reconcile(candidates(("a", stamp(30)), ("b", stamp(10)), ("c", stamp(20)), order=order), 3)
     taken = [path for _ in range(3) for path in one.take(2.0, 1)]
     assert taken == expected
 
 
-def test_a_full_scan_observes_between_its_begin_and_its_end() -> None:
+def test_a_full_scan_observes_each_at_its_own_moment() -> None:
     one = tracker()
-    one.reconcile(candidates(("a", stamp())), 1, 0.0, 1.0)
-    assert one.take(2.9, 1) == []  # first seen at the end at the latest
-    assert one.take(3.0, 1) == ["a"]
+    one.reconcile([*candidates(("a", stamp()), at=1.0), *candidates(("b", stamp()), at=2.0)], 2)
+    assert one.take(2.9, 9) == []
+    assert one.take(3.0, 9) == ["a"]
+    assert one.take(4.0, 9) == ["b"]
 
 
 def test_what_a_full_scan_does_not_find_is_gone() -> None:
     one = tracker()
-    one.reconcile(candidates(("a", stamp()), ("b", stamp())), 2, 0.0, 0.0)
-    one.reconcile(candidates(("b", stamp())), 1, 1.0, 1.0)
+    one.reconcile(candidates(("a", stamp()), ("b", stamp())), 2)
+    one.reconcile(candidates(("b", stamp()), at=1.0), 1)
     assert len(one) == 1
     assert one.take(9.0, 9) == ["b"]
 
 
 def test_files_beyond_the_limit_are_counted_and_asked_for_later() -> None:
     one = tracker(limit=4)
-    one.reconcile(candidates(*[(f"{n}", stamp(n)) for n in range(4)]), 10, 0.0, 0.0)
+    one.reconcile(candidates(*[(f"{n}", stamp(n)) for n in range(4)]), 10)
     assert one.untracked == 6
     assert not one.wants_scan
     one.observe("new", stamp(), 0.0)
@@ -93,7 +94,7 @@ def test_files_beyond_the_limit_are_counted_and_asked_for_later() -> None:
 
 def test_a_postponed_file_stands_before_nobody() -> None:
     one = tracker()
-    one.reconcile(candidates(("a", stamp(1)), ("b", stamp(2))), 2, 0.0, 0.0)
+    one.reconcile(candidates(("a", stamp(1)), ("b", stamp(2))), 2)
     assert one.take(2.0, 1) == ["a"]
     one.postpone("a", Why.WRITER, 10.0)
     assert one.take(2.0, 1) == ["b"]
@@ -130,9 +131,9 @@ def test_an_empty_file_waits_until_it_changes_or_is_hinted_at() -> None:
     one.observe("a", empty, 0.0)
     one.take(2.0, 1)
     one.postpone("a", Why.EMPTY, math.inf)
-    one.reconcile(candidates(("a", empty)), 1, 5.0, 5.0)
+    one.reconcile(candidates(("a", empty), at=5.0), 1)
     assert one.take(60.0, 1) == []
-    one.reconcile(candidates(("a", stamp(2, size=3))), 1, 61.0, 61.0)
+    one.reconcile(candidates(("a", stamp(2, size=3)), at=61.0), 1)
     assert one.take(63.0, 1) == ["a"]
 
 
@@ -140,7 +141,7 @@ def test_a_scan_takes_up_what_was_handed_out_and_never_came_back() -> None:
     one = tracker()
     one.observe("a", stamp(), 0.0)
     assert one.take(2.0, 1) == ["a"]
-    one.reconcile(candidates(("a", stamp())), 1, 60.0, 60.0)
+    one.reconcile(candidates(("a", stamp()), at=60.0), 1)
     assert one.take(60.0, 1) == ["a"]
 
 
@@ -179,7 +180,7 @@ def test_stale_entries_are_swept() -> None:
         one.observe("a", stamp(number), float(number))
         one.take(number + 2.0, 1)
         one.give_back("a")
-    one.reconcile(candidates(("a", stamp(1))), 1, 9e3, 9e3)
+    one.reconcile(candidates(("a", stamp(1)), at=9e3), 1)
     assert len(one._due) + len(one._ready) < 3000
 
 
@@ -225,8 +226,8 @@ class Waiting(RuleBasedStateMachine):
 
     @rule()
     def scan(self) -> None:
-        found = candidates(*[(name, mark) for name, (mark, _) in self.files.items()])
-        self.tracker.reconcile(found, len(found), self.now, self.now)
+        found = candidates(*[(name, mark) for name, (mark, _) in self.files.items()], at=self.now)
+        self.tracker.reconcile(found, len(found))
         self.out.clear()
 
     @rule(limit=st.integers(1, 4))
@@ -275,3 +276,14 @@ def test_a_change_of_a_file_that_only_waited_teaches_nothing() -> None:
     one.observe("a", stamp(1), 0.0)
     one.observe("a", stamp(2), 100.0)
     assert one.take(102.0, 9) == ["a"]
+
+
+def test_many_that_are_due_at_once_keep_their_order() -> None:
+    one = tracker()
+    one.reconcile(candidates(*[(f"{n}", stamp(10_000 - n)) for n in range(500)]), 500)
+    for number in range(500, 600):
+        one.observe(f"{number}", stamp(10_000 - number), 0.0)
+    one.observe("later", stamp(1), 1.0)
+    taken = [path for _ in range(7) for path in one.take(2.0, 100)]
+    assert taken == [f"{number}" for number in reversed(range(600))]
+    assert one.take(3.0, 1) == ["later"]

@@ -19,7 +19,7 @@ from dropmill.foundation.clock import Clock
 from dropmill.foundation.errors import Problem
 from dropmill.intake.names import NameFilter, printable
 from dropmill.intake.root import Root
-from dropmill.intake.scan import Listing, list_candidates, open_beneath
+from dropmill.intake.scan import LIMIT, Listing, list_candidates, open_beneath
 from dropmill.intake.settle import Gaps, stamp_of
 from dropmill.intake.tracker import Tracker, Why
 from dropmill.intake.watch import Hint, Hints, Watch, WatchesExhausted
@@ -74,7 +74,7 @@ class Inbox:
         *,
         clock: Clock,
         sign: Callable[[], None] = lambda: None,
-        limit: int = 50_000,
+        limit: int = LIMIT,
         max_depth: int = 32,
     ) -> None:
         self.tracker = Tracker(gaps=Gaps(settings.settle), order=settings.order, limit=limit)
@@ -175,10 +175,9 @@ class Inbox:
         return scan
 
     def _scan(self) -> None:
-        began = self._clock.monotonic()
         listing = self._list("")
         ended = self._clock.monotonic()
-        self.tracker.reconcile(listing.candidates, listing.total, began, ended)
+        self.tracker.reconcile(listing.candidates, listing.total)
         self._unreadable = listing.unreadable
         self.next_scan = ended + (self._settings.rescan if self._watch is not None else self._poll())
         if self._watch is not None:
@@ -194,6 +193,7 @@ class Inbox:
             max_depth=self._max_depth,
             order=self._settings.order,
             limit=self._limit,
+            now=self._clock.monotonic,
             sign=self._sign,
             enter=self._enter,
         )
@@ -233,15 +233,14 @@ class Inbox:
             now = self._clock.monotonic()
             self.tracker.observe(path, stamp_of(status), now, renamed_in=hint is Hint.RENAMED_IN)
 
-    def _look_into(self, path: str) -> None:
+    def _look_into(self, folder: str) -> None:
         """A folder has appeared."""
         try:
-            listing = self._list(path)
+            listing = self._list(folder)
         except OSError:
             return  # gone again, or a full scan will tell
-        now = self._clock.monotonic()
-        for candidate in listing.candidates:
-            self.tracker.observe(candidate.path, candidate.stamp, now)
+        for _, path, stamp, at in listing.candidates:
+            self.tracker.observe(path, stamp, at)
 
     # --- telling ---------------------------------------------------------------------------------------------------------------
 

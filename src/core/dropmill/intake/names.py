@@ -34,9 +34,36 @@ BUILT_IN_EXCLUDES = (
 _NAME_MAX = 255
 
 
-def _compile(patterns: Iterable[str], flags: int = 0) -> re.Pattern[str] | None:
-    parts = [fnmatch.translate(pattern) for pattern in patterns]
-    return re.compile("|".join(parts), flags) if parts else None
+class _Patterns:
+    """Matches names against glob patterns; the usual ones (`x*`, `*.x`, plain names) without a regular expression."""
+
+    def __init__(self, patterns: Iterable[str], *, fold: bool = False) -> None:
+        heads, tails, names, others = [], [], set(), []
+        for pattern in (pattern.lower() if fold else pattern for pattern in patterns):
+            bare = pattern.strip("*")
+            if any(sign in bare for sign in "*?[") or pattern not in (bare, f"{bare}*", f"*{bare}"):
+                others.append(fnmatch.translate(pattern))
+            elif pattern == bare:
+                names.add(bare)
+            elif pattern == f"{bare}*":
+                heads.append(bare)
+            else:
+                tails.append(bare)
+        self._fold = fold
+        self._heads = tuple(heads)
+        self._tails = tuple(tails)
+        self._names = names
+        self._others = re.compile("|".join(others)) if others else None
+
+    def match(self, name: str) -> bool:
+        if self._fold:
+            name = name.lower()
+        return (
+            (bool(self._heads) and name.startswith(self._heads))
+            or (bool(self._tails) and name.endswith(self._tails))
+            or name in self._names
+            or (self._others is not None and self._others.match(name) is not None)
+        )
 
 
 class NameFilter:
@@ -55,38 +82,29 @@ class NameFilter:
         self._exclude = exclude
         self._own = {HOME, *own}
         self._markers = tuple(marker_suffixes)
-        self._built_in = _compile(BUILT_IN_EXCLUDES, re.IGNORECASE)
-        by_name = [pattern for pattern in include if "/" not in pattern]
+        self._built_in = _Patterns(BUILT_IN_EXCLUDES, fold=True)
         self._take_all = "*" in include
-        self._include_names = _compile(by_name)
-        self._include_paths = _compile(pattern for pattern in include if "/" in pattern)
-        self._exclude_names = _compile(pattern for pattern in exclude if "/" not in pattern)
-        self._exclude_paths = _compile(pattern for pattern in exclude if "/" in pattern)
+        self._include_names, self._include_paths = _split(include)
+        self._exclude_names, self._exclude_paths = _split(exclude)
+        self._plain = self._take_all and not exclude and not self._markers
 
     def takes(self, name: str, path: str) -> bool:
         """Whether the file `name` at the relative `path` is a candidate; called for every entry of every scan."""
-        if self._built_in is not None and self._built_in.match(name):
+        if self._built_in.match(name):
             return False
+        if self._plain:
+            return True
         if self._markers and name.endswith(self._markers):
             return False
-        if self._exclude_names is not None and self._exclude_names.match(name):
+        if self._exclude_names.match(name) or self._exclude_paths.match(path):
             return False
-        if self._exclude_paths is not None and self._exclude_paths.match(path):
-            return False
-        return (
-            self._take_all
-            or (self._include_names is not None and self._include_names.match(name) is not None)
-            or (self._include_paths is not None and self._include_paths.match(path) is not None)
-        )
+        return self._take_all or self._include_names.match(name) or self._include_paths.match(path)
 
     def enters(self, name: str, path: str) -> bool:
         """Whether the folder at the relative `path` is looked into."""
-        if path in self._own or (self._built_in is not None and self._built_in.match(name)):
+        if path in self._own or self._built_in.match(name):
             return False
-        return not (
-            (self._exclude_names is not None and self._exclude_names.match(name))
-            or (self._exclude_paths is not None and self._exclude_paths.match(path))
-        )
+        return not (self._exclude_names.match(name) or self._exclude_paths.match(path))
 
     def is_marker(self, name: str) -> bool:
         """Whether the file says that others are ready."""
@@ -119,6 +137,15 @@ class NameFilter:
             if fnmatch.fnmatchcase(path if "/" in pattern else name, pattern):
                 return f"the exclude pattern {pattern!r} matches"
         return None
+
+
+def _split(patterns: Iterable[str]) -> tuple[_Patterns, _Patterns]:
+    """Those for names, and those for paths."""
+    listed = list(patterns)
+    return (
+        _Patterns(pattern for pattern in listed if "/" not in pattern),
+        _Patterns(pattern for pattern in listed if "/" in pattern),
+    )
 
 
 def with_suffix(name: str, now: float, sha256: str, *, number: int = 0) -> str:

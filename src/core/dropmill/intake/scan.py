@@ -9,36 +9,34 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from dropmill.intake.names import NameFilter
 from dropmill.intake.settle import Stamp, stamp_of
 
-__all__ = ["Candidate", "Listing", "Order", "list_candidates", "open_beneath", "order_key"]
+__all__ = ["LIMIT", "Candidate", "Listing", "Order", "list_candidates", "open_beneath", "rank"]
 
 Order: TypeAlias = Literal["oldest", "newest", "name"]
-Key: TypeAlias = tuple[int, str]
 
+LIMIT = 32_768
+"""Candidates that are kept of one folder at a time; the rest is counted, and found again once there is room."""
 _SIGN_EVERY = 512
 _VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
-def order_key(order: Order, path: str, stamp: Stamp) -> Key:
-    """What candidates are sorted by: modification time or name; the path breaks ties."""
+Candidate: TypeAlias = tuple[int, str, Stamp, float]
+"""A regular file whose name is wanted: its rank in the folder's order, its path relative to the root, its stamp, and when that
+was seen (monotonic). Plain tuples, as there may be tens of thousands."""
+
+
+def rank(order: Order, stamp: Stamp) -> int:
+    """What candidates are sorted by, before their paths: modification time, or nothing."""
     if order == "oldest":
-        return (stamp[1], path)
-    return (-stamp[1], path) if order == "newest" else (0, path)
-
-
-class Candidate(NamedTuple):
-    """A regular file whose name is wanted; sorts by the folder's order (keys differ, as they end in the path)."""
-
-    key: Key
-    path: str
-    """Relative to the root."""
-    stamp: Stamp
+        return stamp[1]
+    return -stamp[1] if order == "newest" else 0
 
 
 @dataclass(kw_only=True)
@@ -95,13 +93,15 @@ def list_candidates(
     recursive: bool = False,
     max_depth: int = 32,
     order: Order = "oldest",
-    limit: int = 50_000,
+    limit: int = LIMIT,
+    now: Callable[[], float] = time.monotonic,
     sign: Callable[[], None] = lambda: None,
     enter: Callable[[str], None] = lambda _: None,
 ) -> Listing:
     """Read the root (an open descriptor), or the part of it below `start`.
 
     Args:
+        now: The monotonic clock.
         sign: Called now and then, to show progress.
         enter: Called with each folder before it is read (watch first, then scan).
 
@@ -115,7 +115,7 @@ def list_candidates(
         enter(folder)
         inner = waiting if recursive and _depth(folder) < max_depth else None
         try:
-            _read(root, folder, names, listing, inner, order, limit, sign)
+            _read(root, folder, names, listing, inner, order, limit, now, sign)
         except OSError as error:
             if folder == start:
                 raise
@@ -140,8 +140,10 @@ def _read(
     inner: list[str] | None,
     order: Order,
     limit: int,
+    now: Callable[[], float],
     sign: Callable[[], None],
 ) -> None:
+    room = limit + max(1024, limit // 4)
     prefix = f"{folder}/" if folder else ""
     descriptor = open_beneath(root, folder)
     found = listing.candidates
@@ -166,8 +168,8 @@ def _read(
                         listing.trouble(path, error)
                     continue
                 listing.total += 1
-                found.append(Candidate(order_key(order, path, stamp), path, stamp))
-                if len(found) >= 2 * limit:
+                found.append((rank(order, stamp), path, stamp, now()))
+                if len(found) >= room:
                     found.sort()
                     del found[limit:]
     finally:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from dropmill.queue.records import FileIdentity
 
@@ -20,7 +19,9 @@ Stamp: TypeAlias = tuple[int, int, int, int, int]
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_dev, status.st_ino)
+    modified, changed = status.st_mtime_ns, status.st_ctime_ns
+    # usually equal: one number in memory then, not two
+    return (status.st_size, modified, modified if changed == modified else changed, status.st_dev, status.st_ino)
 
 
 def identity_of(stamp: Stamp) -> FileIdentity:
@@ -28,8 +29,7 @@ def identity_of(stamp: Stamp) -> FileIdentity:
     return FileIdentity(*stamp)
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(NamedTuple):
     """What the observations of one file have shown so far."""
 
     stamp: Stamp

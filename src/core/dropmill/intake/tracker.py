@@ -11,15 +11,16 @@ import enum
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dropmill.intake.scan import Candidate, Order, order_key
+from dropmill.intake.scan import LIMIT, Candidate, Order, rank
 from dropmill.intake.settle import Gaps, Stamp, Watched, observe
 
 __all__ = ["Track", "Tracker", "Why"]
 
 _SLACK = 1024
+_FEW = 64
 
 
 class Why(enum.StrEnum):
@@ -55,7 +56,7 @@ class Track:
 class Tracker:
     """The waiting files of one folder."""
 
-    def __init__(self, *, gaps: Gaps, order: Order = "oldest", limit: int = 50_000, quick: float = 0.25) -> None:
+    def __init__(self, *, gaps: Gaps, order: Order = "oldest", limit: int = LIMIT, quick: float = 0.25) -> None:
         """`quick` is the settle time of a file that was renamed in, where it is shorter than the folder's."""
         self._gaps = gaps
         self._order: Order = order
@@ -63,7 +64,7 @@ class Tracker:
         self._quick = quick
         self._tracks: dict[str, Track] = {}
         self._due: list[tuple[float, str]] = []
-        self._ready: list[tuple[tuple[int, str], str]] = []
+        self._ready: list[tuple[int, str]] = []
         self._scan = 0
         self.untracked = 0
         """Candidates that the last full scan found beyond the limit."""
@@ -88,11 +89,20 @@ class Tracker:
 
     # --- observations ----------------------------------------------------------------------------------------------------
 
-    def reconcile(self, candidates: Sequence[Candidate], total: int, began: float, ended: float) -> None:
-        """Take over a full scan: what it did not find is gone, everything else was observed between `began` and `ended`."""
+    def reconcile(self, candidates: Sequence[Candidate], total: int) -> None:
+        """Take over a full scan: what it did not find is gone."""
         self._scan += 1
-        for candidate in candidates:
-            self._observe(candidate.path, candidate.stamp, began, ended)
+        fresh = []
+        for _, path, stamp, at in candidates:
+            if path in self._tracks:
+                self._observe(path, stamp, at)
+            else:
+                due = at + self._gaps.settle(at)
+                self._tracks[path] = Track(observe(None, stamp, at), Why.SETTLING, due, self._scan)
+                fresh.append((due, path))
+        if fresh:
+            self._due += fresh
+            heapq.heapify(self._due)
         for path in [path for path, track in self._tracks.items() if track.seen != self._scan]:
             del self._tracks[path]
         self.untracked = max(0, total - len(candidates))
@@ -103,7 +113,7 @@ class Tracker:
         if path not in self._tracks and len(self._tracks) >= self._limit:
             self.untracked += 1
             return
-        track = self._observe(path, stamp, now, now)
+        track = self._observe(path, stamp, now)
         if renamed_in and track.watched.since == now:
             track.renamed_in = True
             self._schedule(path, track, now)
@@ -114,27 +124,26 @@ class Tracker:
         """It was claimed, or is gone."""
         self._tracks.pop(path, None)
 
-    def _observe(self, path: str, stamp: Stamp, began: float, ended: float) -> Track:
+    def _observe(self, path: str, stamp: Stamp, now: float) -> Track:
         track = self._tracks.get(path)
         if track is None:
-            track = Track(observe(None, stamp, ended), Why.SETTLING, 0.0, self._scan)
+            track = Track(observe(None, stamp, now), Why.SETTLING, 0.0, self._scan)
             self._tracks[path] = track
-            self._schedule(path, track, ended)
+            self._schedule(path, track, now)
             return track
         track.seen = self._scan
         before = track.watched
+        track.watched = observe(before, stamp, now)
         if before.stamp == stamp:
-            track.watched = observe(before, stamp, began)
             if track.due == math.inf and not track.queued and track.why is not Why.EMPTY:
-                self._settle_again(path, track, ended)
-        else:
-            if track.why is Why.WRITER:  # one that only waited for its turn says nothing of its writer's pauses
-                self._gaps.note(before, stamp, ended)
-            track.watched = observe(before, stamp, ended)
-            track.renamed_in = False
-            if before.stamp[3:] != stamp[3:]:
-                track.reported = False
-            self._settle_again(path, track, ended)
+                self._settle_again(path, track, now)
+            return track
+        if track.why is Why.WRITER:  # one that only waited for its turn says nothing of its writer's pauses
+            self._gaps.note(before, stamp, now)
+        track.renamed_in = False
+        if before.stamp[3:] != stamp[3:]:
+            track.reported = False
+        self._settle_again(path, track, now)
         return track
 
     def _settle_again(self, path: str, track: Track, now: float) -> None:
@@ -156,29 +165,45 @@ class Tracker:
     def take(self, now: float, limit: int) -> list[str]:
         """Up to `limit` files whose next look is due, in the folder's order. They stay tracked; each must then be either
         forgotten, observed or postponed."""
-        while self._due and self._due[0][0] <= now:
-            due, path = heapq.heappop(self._due)
-            track = self._tracks.get(path)
-            if track is not None and track.due == due and not track.queued:
-                track.queued = True
-                heapq.heappush(self._ready, (order_key(self._order, path, track.watched.stamp), path))
+        self._queue_due(now)
         taken: list[str] = []
         while self._ready and len(taken) < limit:
             key, path = heapq.heappop(self._ready)
             track = self._tracks.get(path)
-            if track is None or not track.queued or key != order_key(self._order, path, track.watched.stamp):
+            if track is None or not track.queued or key != rank(self._order, track.watched.stamp):
                 continue
             track.queued = False
             track.due = math.inf
             taken.append(path)
         return taken
 
+    def _queue_due(self, now: float) -> None:
+        """Move what is due over to the queue that is in the folder's order."""
+        for _ in range(_FEW):
+            if not self._due or self._due[0][0] > now:
+                return
+            self._queue(*heapq.heappop(self._due))
+        due = [entry for entry in self._due if entry[0] <= now]  # many: all of them at once
+        self._due = [entry for entry in self._due if entry[0] > now]
+        heapq.heapify(self._due)
+        for entry in due:
+            self._queue(*entry, push=list.append)
+        heapq.heapify(self._ready)
+
+    def _queue(
+        self, due: float, path: str, push: Callable[[list[tuple[int, str]], tuple[int, str]], None] = heapq.heappush
+    ) -> None:
+        track = self._tracks.get(path)
+        if track is not None and track.due == due and not track.queued:
+            track.queued = True
+            push(self._ready, (rank(self._order, track.watched.stamp), path))
+
     def give_back(self, path: str) -> None:
         """It was handed out and not looked at: it is due at once."""
         track = self._tracks.get(path)
         if track is not None:
             track.queued = True
-            heapq.heappush(self._ready, (order_key(self._order, path, track.watched.stamp), path))
+            heapq.heappush(self._ready, (rank(self._order, track.watched.stamp), path))
 
     def postpone(self, path: str, why: Why, until: float, detail: str = "") -> None:
         """It cannot be taken for now."""
@@ -200,7 +225,7 @@ class Tracker:
         while self._ready:
             key, path = self._ready[0]
             track = self._tracks.get(path)
-            if track is not None and track.queued and key == order_key(self._order, path, track.watched.stamp):
+            if track is not None and track.queued and key == rank(self._order, track.watched.stamp):
                 return now
             heapq.heappop(self._ready)
         while self._due:
@@ -218,8 +243,6 @@ class Tracker:
             heapq.heapify(self._due)
         if len(self._ready) > room:
             self._ready = [
-                (order_key(self._order, path, track.watched.stamp), path)
-                for path, track in self._tracks.items()
-                if track.queued
+                (rank(self._order, track.watched.stamp), path) for path, track in self._tracks.items() if track.queued
             ]
             heapq.heapify(self._ready)
