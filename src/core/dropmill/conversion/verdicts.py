@@ -66,25 +66,33 @@ def outcome_of(job: Job, ticket: Ticket, ended: Answer | Death, memory: int) -> 
 
 def sniff_fault(job: Job, ticket: Ticket, candidate: Candidate, ended: Answer | Death, memory: int) -> Outcome:
     """A candidate's failure to answer in a call that only sniffed."""
-    if isinstance(ended, Answer) and ended.ok and ended.header.get("result") == "answers":
-        told = ended.header["answers"][ticket.candidates.index(candidate)][2]
-        exception = told.get("exception") if isinstance(told, dict) else None
-        message = str(told.get("message", "failed")) if isinstance(told, dict) else "failed"
-        return fault(job, candidate, "error", message, {"exception": exception}, memory)
-    return outcome_of(job, ticket, ended, memory)
+    if not isinstance(ended, Answer) or not ended.ok or ended.header.get("result") != "answers":
+        return outcome_of(job, ticket, ended, memory)
+    try:
+        failure = ended.header["answers"][ticket.candidates.index(candidate)][2]
+        details = {"exception": failure["exception"], "output": ended.output[-_OUTPUT:]}
+        return fault(job, candidate, "error", str(failure["message"]), details, memory)
+    except (KeyError, IndexError, TypeError):
+        return fault(job, candidate, "protocol", "its worker's answer makes no sense", {}, memory)
 
 
 def opinions(ticket: Ticket, ended: Answer | Death) -> Sequence[Opinion]:
     """The answers of a call that only sniffed, one for each of its candidates."""
     if isinstance(ended, Answer) and ended.ok and ended.header.get("result") == "answers":
-        rows = ended.header["answers"]
-        return [
-            Opinion(
-                None if level is None else Level(level), str(reason), failed=bool(failed), minimum=candidate.minimum
-            )
-            for candidate, (level, reason, failed) in zip(ticket.candidates, rows, strict=True)
-        ]
-    message = ended.message if isinstance(ended, Death) else str(ended.header.get("message", "no answer"))
+        try:
+            return [
+                Opinion(
+                    None if level is None else Level(level),
+                    str(reason),
+                    failed=failure is not None,
+                    minimum=candidate.minimum,
+                )
+                for candidate, (level, reason, failure) in zip(ticket.candidates, ended.header["answers"], strict=True)
+            ]
+        except (TypeError, ValueError):
+            message = "its worker's answer makes no sense"
+    else:
+        message = ended.message if isinstance(ended, Death) else str(ended.header.get("message", "no answer"))
     return [Opinion(None, message, failed=True, minimum=candidate.minimum) for candidate in ticket.candidates]
 
 
