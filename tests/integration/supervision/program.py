@@ -15,7 +15,6 @@ os.write(1, b'{"name": "installed", "at": 0}\n')
 
 import asyncio  # noqa: E402
 import ctypes  # noqa: E402
-import faulthandler  # noqa: E402
 import json  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
@@ -141,5 +140,4 @@ async def main():
     return code
 
 
-faulthandler.enable()
 sys.exit(run_process(main))

@@ -261,6 +261,14 @@ def test_a_held_interpreter_lock_during_the_stop_keeps_the_deadline() -> None:
         assert 3 <= it.took < 6
 
 
+def test_the_watchdogs_signal_prints_every_stack() -> None:
+    with program(children=["blocks"], block=60) as it:
+        it.wait_for("blocking")
+        it.process.send_signal(signal.SIGABRT)
+        assert it.end() == -signal.SIGABRT
+        assert "in blocking_in_python" in it.stderr
+
+
 # --- the service manager -------------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def test_nothing_left_behind() -> None:
         await asyncio.sleep(0)
         return ExitCode.CANCELLED
 
-    assert run_process(main, end=ended.append) is ExitCode.CANCELLED
+    assert run_process(main, end=ended.append) == ExitCode.CANCELLED
     assert ended == []
 
 
@@ -88,5 +88,5 @@ def test_streams_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> ExitCode:
         return ExitCode.UNDEAD
 
-    assert run_process(main, end=ended.append) is ExitCode.UNDEAD
+    assert run_process(main, end=ended.append) == ExitCode.UNDEAD
     assert ended == [11]

@@ -7,6 +7,7 @@ is in exactly one state. There is no task that supervises, so there is none that
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -339,7 +340,8 @@ class Family:
             code="DM-S003",
             what=f"{child.name} is given up for now: {reason}",
             where=f"child {child.name}",
-            todo=f"remove the cause, then `dropmill resume {child.name}`; it is tried by itself every {self._half_open:.0f} s",
+            todo=f"remove the cause, then `dropmill resume task {shlex.quote(child.name)}`; "
+            f"it is tried by itself every {self._half_open:.0f} s",
         )
         self._teller.tell("child.open", child.name, "error", problem, critical=child.spec.critical)
 

@@ -8,6 +8,7 @@ was logged.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import sys
@@ -22,17 +23,21 @@ __all__ = ["run_process"]
 _PARTING = 0.5
 
 
-def run_process(
-    main: Callable[[], Coroutine[Any, Any, ExitCode]], *, end: Callable[[int], object] = os._exit
-) -> ExitCode:
+def run_process(main: Callable[[], Coroutine[Any, Any, int]], *, end: Callable[[int], object] = os._exit) -> int:
     """Run `main()` on a fresh event loop, and return its exit code for `sys.exit`.
 
+    A fatal signal (the service manager's SIGABRT, a crash in an extension) prints every stack to stderr from here on.
     Returns where nothing is left behind but, perhaps, threads of the default executor: those are waited for, which the hard
     deadline of the stop bounds. Otherwise `end` is called, with 11, or with 70 or 1 where that is what happened.
 
     Raises:
         BaseException: what `main` raised.
     """
+    try:
+        if not faulthandler.is_enabled():
+            faulthandler.enable()
+    except (OSError, ValueError, AttributeError, RuntimeError):
+        pass  # stderr is closed or is no file
     with asyncio.Runner() as runner:
         try:
             code = runner.run(main())
@@ -42,9 +47,9 @@ def run_process(
                 _leave(left, 1, end)
             raise
         left = runner.run(_dismiss())
-        if left or code is ExitCode.UNDEAD:
-            code = code if code is ExitCode.ERROR else ExitCode.UNDEAD
-            _leave(left, int(code), end)
+        if left or code == ExitCode.UNDEAD:
+            code = int(code if code == ExitCode.ERROR else ExitCode.UNDEAD)
+            _leave(left, code, end)
         return code
 
 

@@ -203,6 +203,8 @@ def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
         for task in tasks:
             task.cancel()
         loop.run_until_complete(_settle(tasks))
+    for task in asyncio.all_tasks(loop):
+        cast("Any", task)._log_destroy_pending = False
 
 
 async def _settle(tasks: set[asyncio.Task[Any]]) -> None:
