@@ -304,7 +304,7 @@ def test_progress_says_what_is_in_flight_and_how_long_it_may_take() -> None:
     assert [p.phase for p in seen[-3:]] == [Phase.FORCE, Phase.VERIFY, Phase.DONE]
     phases = [event.data["phase"] for event in world.named("stop.phase")]
     assert phases == ["graceful", "force", "verify", "done"]
-    assert report.as_dict()["code"] == 10
+    assert report.as_dict()["exit_code"] == 10
 
 
 def test_progress_names_children_where_the_agent_names_no_work() -> None:
@@ -323,7 +323,7 @@ def test_status_shows_the_stop() -> None:
         stop = world.supervisor.status()["stop"]
         assert (stop["phase"], stop["elapsed"], stop["waiting_for"]) == ("graceful", about(2), ["c"])
         await world.end()
-        assert world.supervisor.status()["stop"]["code"] == 0
+        assert world.supervisor.status()["stop"]["exit_code"] == 0
 
     run(scene)
 

@@ -103,7 +103,7 @@ class StopReport:
     def as_dict(self) -> dict[str, Any]:
         return {
             "reason": self.reason,
-            "code": int(self.code),
+            "exit_code": int(self.code),
             "began": utc_iso(self.began),
             "graceful": round(self.graceful, 3),
             "force": round(self.force, 3),
