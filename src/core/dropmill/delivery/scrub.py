@@ -21,6 +21,8 @@ _MAX_TEXT = 2_000
 _MAX_ENTRIES = 32
 _MAX_DEPTH = 4
 
+_SIGNS = ("authorization", "bearer", "basic", "@")
+"""Without one of these nothing can match; most texts have none."""
 _LOOKS_SECRET = re.compile(
     r"(?P<header>\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",;]+"
     r"|(?P<scheme>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}"
@@ -43,7 +45,9 @@ class Scrubber:
             value = value.encode("utf-8", "backslashreplace").decode()
         if self._secrets is not None:
             value = self._secrets.sub(MASK, value)
-        value = _LOOKS_SECRET.sub(_mask, value)
+        lowered = value.lower()
+        if any(sign in lowered for sign in _SIGNS):
+            value = _LOOKS_SECRET.sub(_mask, value)
         return value if len(value) <= limit else value[: limit - 1] + "…"
 
     def data(self, value: Any, depth: int = 0) -> Any:
