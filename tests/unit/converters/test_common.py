@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from typing import Any
 
@@ -294,12 +295,18 @@ def test_the_parser_keeps_to_the_standard(text: str) -> None:
         parse(text.encode())
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-                    | st.text(st.characters(exclude_categories=["Cs"])), lambda inner: st.lists(inner) | st.dictionaries(
-                        st.text(st.characters(exclude_categories=["Cs"])), inner), max_leaves=20))  # fmt: skip
-def test_whatever_is_json_is_read_as_it_is(value: Any) -> None:
-    import json
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+SINGLE = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+)
 
+
+@given(st.recursive(SINGLE, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=20))
+def test_whatever_is_json_is_read_as_it_is(value: Any) -> None:
     assert parse(json.dumps(value).encode()) == value
     assert parse(json.dumps(value, ensure_ascii=False).encode()) == value
 

@@ -243,15 +243,33 @@ def test_judged_measurements_decide_where_no_column_does(run: Run) -> None:
 def test_everything_of_a_measurement_may_stand_in_columns(run: Run) -> None:
     options = {
         "measurements": [
-            {"column": "Value", "name_column": "Test", "unit_column": "Unit", "low_column": "LL", "high_column": "UL",
-             "status_column": "State", "values": {"gut": "passed", "schlecht": "failed"}}
+            {
+                "column": "Value",
+                "name_column": "Test",
+                "unit_column": "Unit",
+                "low_column": "LL",
+                "high_column": "UL",
+                "status_column": "State",
+                "values": {"gut": "passed", "schlecht": "failed"},
+            }
         ],
-        "reports": "file", "decimal": ",", "thousands": ".", "missing": ["-"],
-        "step": {"name": "Test", "outcome": {"column": "State", "values": {"gut": "passed", "schlecht": "failed"}},
-                 "duration": "Took", "start": "At"},
-        "columns": {"unit.serial": "SN", "start": {"column": "Day", "format": "%d.%m.%Y"}, "station.name": {"value": "ICT-1"}},
+        "reports": "file",
+        "decimal": ",",
+        "thousands": ".",
+        "missing": ["-"],
+        "step": {
+            "name": "Test",
+            "outcome": {"column": "State", "values": {"gut": "passed", "schlecht": "failed"}},
+            "duration": "Took",
+            "start": "At",
+        },
+        "columns": {
+            "unit.serial": "SN",
+            "start": {"column": "Day", "format": "%d.%m.%Y"},
+            "station.name": {"value": "ICT-1"},
+        },
         "misc": ["Note"],
-    }  # fmt: skip
+    }
     text = (
         "SN;Day;Test;Value;Unit;LL;UL;State;Took;At;Note\n"
         "7;01.02.2024;Volt;1.234,5;V;1.000;2.000;gut;0,5;2024-02-01T10:00:00Z;n1\n"
@@ -262,15 +280,30 @@ def test_everything_of_a_measurement_may_stand_in_columns(run: Run) -> None:
     result = run("csv", text, options)
     (report,) = result.reports
     assert (report["unit"], report["station"], report["start"], report["startPrecision"]) == (
-        {"serial": "7"}, {"name": "ICT-1"}, "2024-02-01", "date-only",
-    )  # fmt: skip
+        {"serial": "7"},
+        {"name": "ICT-1"},
+        "2024-02-01",
+        "date-only",
+    )
     volt, amp, nothing = report["root"]["steps"]
     assert volt == {
-        "name": "Volt", "type": "test", "outcome": "passed", "rawOutcome": "gut", "duration": 0.5, "start": "2024-02-01T10:00:00Z",
-        "measurements": [{"name": "Volt", "value": 1234.5, "status": "passed", "unit": "V",
-                          "limits": [{"comparator": "GELE", "low": 1000, "high": 2000}]}],
+        "name": "Volt",
+        "type": "test",
+        "outcome": "passed",
+        "rawOutcome": "gut",
+        "duration": 0.5,
+        "start": "2024-02-01T10:00:00Z",
+        "measurements": [
+            {
+                "name": "Volt",
+                "value": 1234.5,
+                "status": "passed",
+                "unit": "V",
+                "limits": [{"comparator": "GELE", "low": 1000, "high": 2000}],
+            }
+        ],
         "misc": [{"name": "Note", "value": "n1"}],
-    }  # fmt: skip
+    }
     assert amp["measurements"] == [{"name": "Amp", "value": None, "status": "failed", "unit": "A"}]
     assert misc(amp) == {"start": "2024-02-01T10:00:00"}
     assert "measurements" not in nothing
@@ -321,7 +354,7 @@ def test_kinds_of_values(run: Run) -> None:
         ("a,b\nx,2\n", {"columns": {"start": "a"}}, "CSV-START", 2, "ISO 8601"),
         ("a,b\n-1,2\n", {"columns": {"duration": "a"}}, "CSV-DURATION", 2, "seconds"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_not_as_declared(
     text: str, options: Any, code: str, line: int | None, told: str, run: Run
 ) -> None:

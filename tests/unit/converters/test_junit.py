@@ -41,7 +41,9 @@ def test_a_whole_report(run: Run) -> None:
           <testsuite name="outer" hostname="ci-1" package="pkg" id="0" timestamp="2024-05-01T10:00:00Z" file="t.py" extra="e">
             <properties><property name="os" value="linux"/><property name="text">inner</property></properties>
             <testcase classname="a.B" name="one" time="0.5" file="b.py" line="12" assertions="3"/>
-            <testsuite name="inner"><testcase name="two"><failure message="no" type="Assert">trace</failure></testcase></testsuite>
+            <testsuite name="inner">
+              <testcase name="two"><failure message="no" type="Assert">trace</failure></testcase>
+            </testsuite>
             <system-out>hello</system-out><system-err>oh</system-err>
           </testsuite>
         </testsuites>""",
@@ -152,8 +154,9 @@ def test_outputs_join_and_unknown_children_stay(run: Run) -> None:
         run(
             "junit",
             wrap(
-                '<testcase name="a"><system-out>1</system-out><system.out>2\n</system.out><system-out>3</system-out><system-err> </system-err>'
-                '<attachment path="x.png"/><note>n<b>old</b></note><empty/><properties>stray<x y="z"/></properties><!-- c --></testcase>'
+                '<testcase name="a"><system-out>1</system-out><system.out>2\n</system.out><system-out>3</system-out>'
+                '<system-err> </system-err><attachment path="x.png"/><note>n<b>old</b></note><empty/>'
+                '<properties>stray<x y="z"/></properties><!-- c --></testcase>'
             ),
         )
     )
@@ -249,7 +252,10 @@ def test_a_declaration_that_cannot_be_true(run: Run) -> None:
 
 
 def test_a_namespace_changes_nothing(run: Run) -> None:
-    text = '<j:testsuites xmlns:j="urn:j"><j:testsuite name="s"><j:testcase name="a"><j:failure/></j:testcase></j:testsuite></j:testsuites>'
+    text = (
+        '<j:testsuites xmlns:j="urn:j"><j:testsuite name="s"><j:testcase name="a"><j:failure/></j:testcase>'
+        "</j:testsuite></j:testsuites>"
+    )
     assert only(run("junit", text))["outcome"] == "failed"
 
 
@@ -307,7 +313,8 @@ def test_a_large_file_comes_in_slices_that_lose_nothing(run: Run, monkeypatch: p
     cases = "".join(f'<testcase name="{n}">{"<failure/>" if n == 7 else ""}</testcase>' for n in range(10))
     text = (
         '<testsuites name="all"><properties><property name="p" value="v"/></properties>'
-        f'<testsuite name="big" tests="10"><properties><property name="q" value="w"/></properties>{cases}<system-out>end</system-out></testsuite>'
+        f'<testsuite name="big" tests="10"><properties><property name="q" value="w"/></properties>{cases}'
+        "<system-out>end</system-out></testsuite>"
         f'<testsuite name="outer"><testsuite name="inner">{cases}</testsuite></testsuite><testcase name="alone"/></testsuites>'
     )
     (whole,) = run("junit", text).reports

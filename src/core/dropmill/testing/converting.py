@@ -233,11 +233,7 @@ def _origin(spec: ConverterSpec, source: FileSource, context: RecordingContext) 
 
 
 def _document(draft: Draft, record: Report, context: RecordingContext) -> Any:
-    warnings = [
-        {"code": one["code"], "message": one["message"]} | ({"where": f"line {one['line']}"} if "line" in one else {})
-        for one in context.warnings[:100]
-    ]
-    payload = draft.finish(None, warnings)
+    payload = draft.finish(None, context.warnings[:100])
     body = payload.body if payload.path is None else payload.path.read_bytes()
     return body if isinstance(record.document, bytes) else json.loads(body or b"")
 

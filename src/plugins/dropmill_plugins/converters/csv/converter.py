@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dropmill.api import BadInput, ConvertContext, Head, Match, NotMine, Report, RetryLater, Source
+from dropmill.api import BadInput, ConvertContext, Head, Match, Report, RetryLater, Source
 from dropmill_plugins.converters.common.digest import Warn, WarningDigest
 from dropmill_plugins.converters.common.encodings import known_encoding
 from dropmill_plugins.converters.common.steps import misc_entry, overall, shown
@@ -196,8 +196,6 @@ class CsvConverter:
                 held = []
         if finder is None:
             finder = ColumnFinder(table.header, table.header_line, 0)
-            if not finder.width:
-                raise NotMine("no column")
         if held or first == 1:
             yield _slice(held, first, finder)
 

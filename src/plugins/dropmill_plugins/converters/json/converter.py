@@ -68,8 +68,13 @@ class JsonConverter:
             else iter([documents.whole()])
         )
         name = shown(source.name)
+        empty = True
         for document in found:
-            yield from self._reports(document, decoder, name, warnings)
+            for report in self._reports(document, decoder, name, warnings):
+                empty = False
+                yield report
+        if empty:
+            raise BadInput("JSON-EMPTY", "there is no document, or no record, in the file")
         warnings.close()
 
     def _reports(

@@ -96,10 +96,9 @@ class Documents:
         with self._open() as text:
             while line := self._line(text, number + 1):
                 number += 1
-                if line.strip(" \t\r\n"):
+                line = line.rstrip(" \t\r\n")
+                if line:
                     yield Document(self._decoder.whole(line, number), number)
-        if not number:
-            raise BadInput("JSON-EMPTY", "there is no JSON value")
 
     def items(self) -> Iterator[Document]:
         """Each element of the array that the file is.
@@ -195,8 +194,8 @@ class _Window:
                 value, end = decoder.attempt(self._held, self._at)
             except json.JSONDecodeError as error:
                 unfinished = error.pos + 16 >= len(self._held) or error.msg.startswith("Unterminated string")
+                begun = self._held.count("\n", 0, self._at)
                 if not unfinished or not self._more():
-                    begun = self._held.count("\n", 0, self._at)
                     raise syntax_error(error, self.line - begun) from None
                 continue
             except BadInput as error:
