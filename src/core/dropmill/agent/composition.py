@@ -298,7 +298,9 @@ class Agent:
             self._parts.pool.kill()
 
     def _verify(self, report: StopReport) -> Sequence[Problem]:
-        left = self._parts.pool.kill() if self._parts is not None else ()
+        if self._parts is None:
+            return ()  # stopped while it started: nothing was begun
+        left = self._parts.pool.kill()
         problems = [
             Problem(code="DM-A002", what="a worker process had to be ended by force", where=f"pid {pid}")
             for pid in left

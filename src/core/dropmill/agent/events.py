@@ -25,6 +25,9 @@ _LEVELS = {
 }
 """How loud what happens to files and deliveries is; the rest is on record in the queue and worth no line by default."""
 
+_TOLD_OTHERWISE = frozenset({"stop.phase"})
+"""A stop's progress has a line of its own."""
+
 
 class Herald:
     """The one path from any event to log and plugins."""
@@ -56,6 +59,8 @@ class Herald:
 
     def tell_supervision(self, event: SupervisionEvent) -> None:
         """From the supervisor."""
+        if event.name in _TOLD_OTHERWISE:
+            return
         fields = _plain(event.data)
         if event.problem is not None:
             fields |= {"code": event.problem.code, "what": event.problem.what, "todo": event.problem.todo}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,13 +29,14 @@ def run(session: Session) -> int:
     deadline, 70 where a part failed for good; 4 where the configuration is wrong, 5 where another agent has the state folder.
     """
     from dropmill.agent import run_agent
+    from dropmill.supervision.process import run_process
 
     configuration = read(session)
     for warning in configuration.warnings:
         click.echo(f"warning: {warning}", err=True)
     _introduce(session, configuration.settings)
-    code: int = asyncio.run(run_agent(configuration, signals=click.get_current_context().obj))
-    return code
+    signals = click.get_current_context().obj
+    return run_process(lambda: run_agent(configuration, signals=signals))
 
 
 def _introduce(session: Session, settings: Settings) -> None:
