@@ -253,6 +253,17 @@ async def test_a_destination_that_is_away_costs_no_attempt(queue: Site, signal: 
     assert all(attempt == 1 for batch in transport.batches for _, attempt in batch)
 
 
+async def test_credentials_are_read_anew_while_they_are_refused(queue: Site) -> None:
+    await queue.offer(1)
+    transport = ScriptedTransport(AuthRejected("401"))
+    transport.probes.extend([AuthRejected("401"), AuthRejected("401")])
+    lane = queue.lane(transport, probe_every=0.02)
+    lane.hide(["new-token"])
+    async with queue.running(lane):
+        await queue.until(lambda: sent(queue) == 1)
+    assert transport.calls["open"] == 4 and transport.calls["close"] == 4
+
+
 async def test_no_storm_while_a_destination_is_away(still_queue: Site) -> None:
     queue = still_queue
     await queue.offer(*range(200))

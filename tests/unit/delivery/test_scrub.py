@@ -53,6 +53,12 @@ def test_the_longest_secret_wins() -> None:
     assert Scrubber(["abcd", "abcdefgh"]).text("xabcdefghx") == "x***x"
 
 
+def test_secrets_can_be_learnt_later() -> None:
+    scrubber = Scrubber(["old-secret"])
+    scrubber.learn(["new-secret", "x"])
+    assert scrubber.text("old-secret new-secret x") == "*** *** x"
+
+
 def test_texts_are_cut() -> None:
     text = Scrubber().text("x" * 5000, 100)
     assert len(text) == 100 and text.endswith("…")

@@ -42,13 +42,13 @@ class Courier:
         """Whether the transport is open and has not faulted since."""
         return self._opened and not self._broken
 
-    async def prepare(self, *, ask: bool) -> Refusing | None:
-        """Open the transport where it is not open (anew where it faulted); with `ask`, probe the destination.
+    async def prepare(self, *, ask: bool, anew: bool = False) -> Refusing | None:
+        """Open the transport where it is not open (after a fault, or `anew`, close it first); with `ask`, probe the destination.
 
         Returns why the destination cannot be used; None: it can.
         """
         try:
-            if self._broken:
+            if self._broken or anew:
                 await self.close()
             if not self._opened:
                 self._broken = True  # until `open` has returned, there may be something half made to close

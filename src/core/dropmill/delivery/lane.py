@@ -8,7 +8,7 @@ begun or not finished goes back without an attempt being charged.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -103,7 +103,8 @@ class Lane:
         ahead = 1 if caps.ordered else self._width * _PREFETCH
         self._prefetch = max(self._max_batch, min(self._max_batch * ahead, _MAX_PREFETCH))
         backoff = Backoff(destination.backoff, destination.backoff_cap)
-        self._judge = Judge(self.name, spec.id, backoff, random, Scrubber(secrets))
+        self._scrubber = Scrubber(secrets)
+        self._judge = Judge(self.name, spec.id, backoff, random, self._scrubber)
         breaker = Breaker(
             pace=Backoff(min(_FIRST_TRIAL, every), every),
             pace_authentication=Backoff(every, every * _AUTHENTICATION_PATIENCE),
@@ -172,6 +173,10 @@ class Lane:
         """Ask the destination whether it would take an item, as soon as nothing is in flight; `status().last_probe` tells."""
         self._probe_wanted = True
         self.wake()
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Let these, too, not appear in receipts, errors and logs (a secret that was replaced while the lane runs)."""
+        self._scrubber.learn(secrets)
 
     def wake(self) -> None:
         """Look again at clock, queue and flags."""
@@ -338,8 +343,10 @@ class Lane:
         wanted = self._probe_wanted
         ask = wanted or self._gate.open
         early = self._gate.open and not self._gate.due()
+        # Refused credentials are read anew with the transport: a secret that was replaced is taken up without anybody's help.
+        anew = self._gate.breaker.cause is Cause.AUTHENTICATION
         try:
-            refusing = await self._courier.prepare(ask=ask)
+            refusing = await self._courier.prepare(ask=ask, anew=anew)
         finally:
             self._probing = False
             self.wake()

@@ -35,9 +35,16 @@ class Scrubber:
     """Replaces the given secrets, in the forms in which they travel, by `***`."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
-        ordered = sorted(forms, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._forms: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Look for these, too, from now on."""
+        self._forms |= {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
+        if self._forms:
+            longest_first = sorted(self._forms, key=len, reverse=True)
+            self._secrets = re.compile("|".join(map(re.escape, longest_first)))
 
     def text(self, value: str, limit: int = _MAX_TEXT) -> str:
         """The text without secrets, at most `limit` characters of it; what no encoding can carry is escaped."""
