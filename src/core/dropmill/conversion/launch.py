@@ -75,7 +75,7 @@ def launch(plan: LaunchPlan, number: int) -> Launched:
         raise RuntimeError("workers are started from the main thread alone: they end with the thread that started them")
     folder = plan.scratch / str(number)
     made: list[int] = []
-    ours = theirs = None
+    ours = theirs = process = None
     try:
         (folder / "tmp").mkdir(parents=True, mode=0o700)
         ours, theirs = socket.socketpair()
@@ -119,6 +119,9 @@ def launch(plan: LaunchPlan, number: int) -> Launched:
             folder=folder,
         )
     except BaseException:
+        if process is not None:
+            process.kill()
+            process.wait()
         for descriptor in made:
             os.close(descriptor)
         for end in (ours, theirs):

@@ -127,7 +127,7 @@ def _with_body(report: StagedReport, body: SpooledBody) -> StagedReport:
 
 def _report(header: Mapping[str, Any], body: bytes, folder: Path | None) -> StagedReport:
     name = header.get("file")
-    if name is not None and (folder is None or Path(name).name != name):
+    if name is not None and (folder is None or Path(name).name != name or name == ".."):
         raise ValueError(f"a staged report lies at {name!r}, outside its task's folder")
     return StagedReport(
         report_id=header["id"],
