@@ -23,23 +23,23 @@ def _plain(value: object) -> object:
 
 
 def dump(value: Any) -> str:
-    """JSON text; what orjson refuses (surrogates, integers above 64 bits) goes through the standard library."""
+    """JSON text; what orjson refuses (surrogates, integers above 64 bits) goes through the standard library.
+
+    Such a text begins with a space: `load` must know, because orjson would read the integers as floats.
+    """
     if not value:
         return "{}" if isinstance(value, Mapping) else json.dumps(value)
     try:
         return orjson.dumps(value, default=_plain).decode()
     except TypeError:
-        return json.dumps(value, default=_plain, separators=(",", ":"))
+        return " " + json.dumps(value, default=_plain, separators=(",", ":"))
 
 
 def load(text: str | bytes | None) -> Any:
     """The value of a JSON column; None for none."""
     if text is None:
         return None
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
+    return json.loads(text) if text[:1] in (" ", b" ") else orjson.loads(text)
 
 
 def pack(text: str) -> str | bytes:

@@ -180,10 +180,14 @@ def shift_times(tx: Transaction, step: float) -> None:
     """The wall clock was set by `step` seconds: whoever waits, waits as long as he was told to."""
     shared = tx.shared
     for lane in tx.ledger.lanes():
-        tx.execute("UPDATE delivery SET next_at = next_at + ? WHERE lane = ? AND state = 'delayed'", (step, lane))
+        tx.execute(
+            "UPDATE delivery SET next_at = next_at + ?1, updated_at = updated_at + ?1 WHERE lane = ?2 AND state = 'delayed'",
+            (step, lane),
+        )
     shared.due = {lane: at + min(step, 0.0) for lane, at in shared.due.items()}
     tx.execute(
-        "UPDATE file SET not_before = not_before + ? WHERE state = 'claimed' AND confirmed = 1 AND not_before > 0",
+        "UPDATE file SET not_before = not_before + ?1, updated_at = updated_at + ?1 WHERE state = 'claimed'"
+        " AND confirmed = 1 AND not_before > 0",
         (step,),
     )
     tx.event("queue", "queue.clock_set", {"seconds": round(step, 3)})

@@ -140,6 +140,8 @@ def search(
         found += connection.execute(query, (*chunk, *wanted.values))
         if len(found) > limit:
             return found[:limit], str(found[limit - 1][0])
+        if len(chunk) < size:
+            break
         if time.monotonic() > deadline:
             return found, str(chunk[-1])
     return found, None

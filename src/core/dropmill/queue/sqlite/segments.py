@@ -41,8 +41,10 @@ class _Segment:
     """Payloads here whose rows are not committed yet."""
     readers: int = 0
     dirty: bool = False
-    open: bool = True
-    """Takes more payloads. Not after an I/O error, and not while it is emptied."""
+    sound: bool = True
+    """No sync of it has failed; else nothing is ever appended again."""
+    sealed: bool = False
+    """It is being emptied: nothing is appended until it is."""
 
     @property
     def idle(self) -> bool:
@@ -125,8 +127,8 @@ class Segments:
         candidates = self._segments.values() if self._active is None else (self._active, *self._segments.values())
         for segment in candidates:
             if segment.idle:
-                segment.tail = 0
-            if segment.open and segment.tail + size <= self._size:
+                segment.tail, segment.sealed = 0, False
+            if segment.sound and not segment.sealed and segment.tail + size <= self._size:
                 self._active = segment
                 return segment
         self._active = self._create()
@@ -177,7 +179,7 @@ class Segments:
             self._failpoints.hit("queue.segment.sync")
             os.fdatasync(segment.descriptor)
         except OSError as error:
-            segment.open = False
+            segment.sound = False
             raise SyncFailed(error.errno, error.strerror, str(self._folder / str(segment.number))) from error
 
     # --- keeping ---------------------------------------------------------------------------------------------------------
@@ -242,13 +244,14 @@ class Segments:
     def seal(self, number: int) -> None:
         """Append nothing to it until it is empty."""
         with self._lock:
-            self._segments[number].open = False
+            self._segments[number].sealed = True
 
     def trim(self) -> int:
-        """Make empty segments ready for use again, and remove those beyond a few; how many went."""
+        """Remove empty segments that are not sound, or beyond the few that are kept for later; how many went."""
         with self._lock:
             empty = [segment for segment in self._segments.values() if segment.idle and segment is not self._active]
-            surplus = empty[_SPARE:]
+            kept = [segment for segment in empty if segment.sound][:_SPARE]
+            surplus = [segment for segment in empty if segment not in kept]
             for segment in surplus:
                 del self._segments[segment.number]
                 os.close(segment.descriptor)
