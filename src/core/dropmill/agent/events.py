@@ -25,6 +25,8 @@ _LEVELS = {
 }
 """How loud what happens to files and deliveries is; the rest is on record in the queue and worth no line by default."""
 
+_ROUTINE = frozenset({"child.started", "child.finished"})
+"""Not worth a line while nothing has gone wrong."""
 _TOLD_OTHERWISE = frozenset({"stop.phase"})
 """A stop's progress has a line of its own."""
 
@@ -49,7 +51,8 @@ class Herald:
         """From the queue, after the commit."""
         level = _LEVELS.get(name)
         if level is not None:
-            getattr(_log, level)(name, subject=subject, **_plain(data))
+            brief = {key: value for key, value in data.items() if not isinstance(value, Mapping | list)}
+            getattr(_log, level)(name, subject=subject, **_plain(brief))
         if self._heard:
             self._broadcaster.publish(AgentEvent(name=name, time=self._clock.time(), subject=subject, data=data))
 
@@ -61,10 +64,11 @@ class Herald:
         """From the supervisor."""
         if event.name in _TOLD_OTHERWISE:
             return
+        level = "debug" if event.name in _ROUTINE and event.data.get("starts", 1) == 1 else event.level
         fields = _plain(event.data)
         if event.problem is not None:
             fields |= {"code": event.problem.code, "what": event.problem.what, "todo": event.problem.todo}
-        getattr(_log, event.level)(event.name, subject=event.subject, **fields)
+        getattr(_log, level)(event.name, subject=event.subject, **fields)
         self._broadcaster.publish(AgentEvent(name=event.name, time=event.time, subject=event.subject, data=event.data))
 
     def tell_problem(self, problem: Problem) -> None:

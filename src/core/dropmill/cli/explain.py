@@ -16,6 +16,7 @@ from dropmill.cli.session import Session, with_session
 
 __all__ = ["explain"]
 
+_TEXT_LINES = 20
 _ID = re.compile(r"[0-9a-hjkmnp-tv-z]{16}")
 
 
@@ -23,13 +24,14 @@ _ID = re.compile(r"[0-9a-hjkmnp-tv-z]{16}")
 @click.argument("file", metavar="FILE")
 @with_session
 def explain(session: Session, file: str) -> int:
-    """Tell where FILE (a path, or an id) is, what happened to it, when and why.
+    """Tell where FILE is, what happened to it, when and why.
 
-    The path is where the file was dropped, or where it lies now. Also of a file that was not taken: by which pattern it is
-    excluded, or what it waits for. The exit code is 1 where nothing is known of it.
+    FILE is a path where the file was dropped or lies now, or an id, a name or a SHA-256. Also of a file that was not taken: by
+    which pattern it is excluded, or what it waits for. The exit code is 1 where nothing is known of it.
     """
-    path = file if _ID.fullmatch(file) and not Path(file).exists() else str(Path(file).absolute())
-    shape = reach(session).explain(path)
+    backend = reach(session)
+    by_path = "/" in file or (Path(file).exists() and not _ID.fullmatch(file))
+    shape = backend.explain(str(Path(file).absolute()) if by_path else file)
     if session.output.as_json:
         session.output.json(shape)
     else:
@@ -50,9 +52,9 @@ def _tell(out: Output, shape: Mapping[str, Any]) -> None:
         if file["converter"]:
             out.line(f"  converter {file['converter']}")
         if file["error"]:
-            out.line(f"  error {_short(file['error'])}")
+            _tell_error(out, file["error"])
         for event in file["events"]:
-            out.line(f"  {_time(out, event['at'])}  {event['name']}  {_short(event['data'])}".rstrip())
+            out.line(f"  {_time(out, event['at'])}  {event['name']}  {_plain(event['data'])}".rstrip())
         for report in file["reports"]:
             out.line(
                 f"  report {report['reportId']}.{report['revision']}  {report['size']} bytes  {_short(report['fields'])}"
@@ -65,6 +67,31 @@ def _tell(out: Output, shape: Mapping[str, Any]) -> None:
                     f"    {_time(out, attempt['endedAt'])}  try {attempt['number']}: {attempt['outcome']}"
                     f"  {_short(attempt['answer'])}".rstrip()
                 )
+
+
+def _tell_error(out: Output, error: Mapping[str, Any]) -> None:
+    """A failure's record as a person reads it: what, whose, how it ended, what to do; `--json` has all of it."""
+    line = f" (line {error['line']})" if error.get("line") else ""
+    out.line(f"  error {error.get('code', '')}: {error.get('message', '')}{line}")
+    plugin = [f"{name} {error[name]}" for name in ("plugin", "distribution", "version") if error.get(name)]
+    ended = [
+        f"{name} {error[name]}" for name in ("outcome", "attempt", "signal", "exitCode") if error.get(name) is not None
+    ]
+    out.line(f"    {', '.join([*plugin, *ended])}")
+    texts = {"traceback": (error.get("exception") or {}).get("traceback"), "stack": error.get("stack")}
+    texts["output"] = error.get("output")
+    for name, text in texts.items():
+        if text:
+            out.line(f"    {name}:")
+            for row in str(text).rstrip().splitlines()[-_TEXT_LINES:]:
+                out.line(f"      {row}")
+    if error.get("next"):
+        out.line(f"    to do: {error['next']}")
+
+
+def _plain(data: Mapping[str, Any]) -> str:
+    """An event's own words; what is nested stands with the file already."""
+    return _short({name: part for name, part in data.items() if not isinstance(part, Mapping | list)})
 
 
 def _time(out: Output, value: str) -> str:
