@@ -217,6 +217,33 @@ async def test_probing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Monke
     assert (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns)
 
 
+async def test_probing_where_files_cannot_be_unnamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def disk(flags: int, free: int) -> Any:
+        return lambda _: SimpleNamespace(f_flag=flags, f_bavail=free)
+
+    original = os.open
+
+    def without(path: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        return original(path, flags, *rest, **named)
+
+    async with opened(tmp_path / "out") as transport:
+        monkeypatch.setattr(os, "open", without)
+        await transport.probe()
+        for name, fake, complaint in (
+            ("access", lambda *_, **__: False, "Permission denied"),
+            ("statvfs", disk(os.ST_RDONLY, 100), "Read-only"),
+            ("statvfs", disk(0, 0), "No space"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, name, fake)
+                with pytest.raises(Unavailable, match=complaint):
+                    await transport.probe()
+
+
+# A child that is killed would leave a broken coverage file behind.
+QUIET = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
 WHOLE = [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ESTALE]
 STEPS = ["Part.__init__", "Part.write", "Part.sync", "Part.publish", "sync_folder"]
 
@@ -297,6 +324,7 @@ asyncio.run(main())
         [sys.executable, "-c", code, str(tmp_path / "out"), str(Path(__file__).parents[2])],
         capture_output=True,
         text=True,
+        env=QUIET,
     )
     assert done.stdout.split() == ["Rejected", "Rejected"], done.stderr
     assert not list((tmp_path / "out").iterdir())
@@ -342,7 +370,10 @@ asyncio.run(main())
         out = tmp_path / step
         out.mkdir()
         done = subprocess.run(
-            [sys.executable, "-c", code, str(out), str(Path(__file__).parents[2]), step], capture_output=True, text=True
+            [sys.executable, "-c", code, str(out), str(Path(__file__).parents[2]), step],
+            capture_output=True,
+            text=True,
+            env=QUIET,
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
         visible = [path for path in out.iterdir() if not path.name.startswith(".")]
@@ -379,6 +410,7 @@ except FileNotFoundError: pass
             *(sys.executable, "-c", code, str(out), str(Path(__file__).parents[2])),
         ],
         check=True,
+        env=QUIET,
     )
     steps = []
     for line in trace.read_text().splitlines():
