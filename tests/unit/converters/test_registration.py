@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -85,6 +88,17 @@ def test_json_never_beats_a_format_that_names_itself() -> None:
             assert match.level >= Level.LIKELY
         else:
             assert match is None, one.file
+
+
+def test_the_examples_of_the_documentation_are_valid() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "converters.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    for text in examples:
+        parsed = tomllib.loads(text if "[[folder]]" in text else f"[[folder]]\n{text}")
+        for entry in parsed["folder"][0]["converters"]:
+            schema = find_spec(entry["id"]).options_schema
+            jsonschema.Draft202012Validator(schema).validate(with_defaults(schema, entry["options"]))
 
 
 def test_an_unknown_converter_is_named() -> None:
