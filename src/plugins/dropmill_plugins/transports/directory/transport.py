@@ -98,7 +98,8 @@ class DirectoryTransport:
         """Let the threads go; one that hangs in the file system is not waited for."""
         pool, self._pool, self._depot = self._pool, None, None
         if pool is not None:
-            pool.shutdown(wait=False)  # what is still queued removes parts; sends that were cancelled are out of it already
+            # What is still queued removes parts, and must be done; sends that were cancelled are out of the queue already.
+            pool.shutdown(wait=False)
 
     def _parcel(self, item: Outgoing) -> Parcel:
         values = values_of(item)
