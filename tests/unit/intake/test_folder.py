@@ -18,6 +18,7 @@ import pytest
 from dropmill.config.settings import FolderSettings
 from dropmill.intake.errors import UnknownFolder
 from dropmill.intake.status import FolderState
+from dropmill.queue.errors import StoreUnavailable
 from dropmill.queue.records import FileState
 from dropmill.queue.sqlite import SqliteStore
 
@@ -316,6 +317,7 @@ async def test_an_unmounted_root_is_offline_until_it_is_mounted_again(make: Make
         await asyncio.sleep(0.7)
         assert state(running) is FolderState.OFFLINE  # an empty folder of another device is not it
         assert running.intake.status()[0].problem.code == "DM-I006"
+        assert os.listdir(root) == []  # nothing is made in it: a claimed file must not seem to be gone from its work/
         (root / "stray.csv").write_bytes(b"y")
         subprocess.run(["mount", "--bind", str(backing), str(root)], check=True)
         await running.until(lambda: state(running) is FolderState.ONLINE, "the folder to be online")
@@ -584,3 +586,118 @@ async def test_a_file_that_may_not_be_read_is_retried_and_reported(tmp_path: Pat
         "DM-I012 the file could not be read (Permission denied)",
         "taken: secret.csv",
     ], done.stderr
+
+
+# --- the queue in trouble ----------------------------------------------------------------------------------------------------
+
+
+class Refusing:
+    """Makes a method of the store refuse for a while."""
+
+    def __init__(self, store: SqliteStore, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.on = True
+        self.refused = 0
+        real = getattr(store, name)
+
+        async def method(*arguments: Any, **options: Any) -> Any:
+            if self.on:
+                self.refused += 1
+                raise StoreUnavailable("the disk of the queue is full", todo="free space")
+            return await real(*arguments, **options)
+
+        monkeypatch.setattr(store, name, method)
+
+
+@pytest.mark.parametrize("method", ["add_files", "confirm_files"])
+async def test_a_queue_that_refuses_rows_keeps_nothing_from_being_taken_later(
+    make: Make, root: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    refusing = Refusing(store, method, monkeypatch)
+    running = await make()
+    for name in "abc":
+        (root / f"{name}.csv").write_bytes(name.encode())
+    await running.until(lambda: state(running) is FolderState.DEGRADED, "the trouble to show")
+    assert running.intake.status()[0].problem.code == "DM-I008"
+    (sighting, *_) = await running.intake.explain(root / "a.csv")
+    assert "disk of the queue is full" in sighting.reason or sighting.state == "missing"
+    refusing.on = False
+    await running.claimed(3)
+    await running.until(lambda: state(running) is FolderState.ONLINE, "the folder to be well")
+
+
+async def test_a_stop_while_the_queue_refuses_leaves_it_to_the_next_start(
+    make: Make, root: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(store, "confirm_files", monkeypatch)
+    running = await make()
+    (root / "a.csv").write_bytes(b"x")
+    await running.until(lambda: refusing.refused, "the refusal")
+    async with asyncio.timeout(5):
+        await running.stop()
+    assert len(await store.unconfirmed_files()) == 1
+    refusing.on = False
+    running = await make()
+    await running.claimed(1)
+
+
+async def test_a_folder_that_cannot_be_put_right_for_want_of_the_queue_waits(
+    make: Make, root: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Refusing(store, "unconfirmed_files", monkeypatch)
+    running = await make(begin=False)
+    monkeypatch.setattr(running.intake._submitter, "recover", _nothing)
+    await running.start()
+    await running.until(lambda: state(running) is FolderState.OFFLINE, "the trouble to show")
+    assert running.intake.status()[0].problem.code == "DM-I008"
+    refusing.on = False
+    (root / "a.csv").write_bytes(b"x")
+    await running.claimed(1)
+
+
+async def _nothing(_: object) -> list[object]:
+    return []
+
+
+async def test_a_refused_change_back_is_said_again(
+    make: Make, root: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim that did not come about, while its row cannot be removed."""
+    from dropmill.intake.claim import Claimer
+
+    real = Claimer.move
+
+    def move(self: Claimer, group: Any) -> None:
+        (root / "a.csv").unlink(missing_ok=True)
+        real(self, group)
+
+    monkeypatch.setattr(Claimer, "move", move)
+    refusing = Refusing(store, "remove_files", monkeypatch)
+    running = await make()
+    (root / "a.csv").write_bytes(b"x")
+    (root / "b.csv").write_bytes(b"y")
+    await running.until(lambda: refusing.refused, "the refusal")
+    refusing.on = False
+    await running.claimed(1)
+
+    async def none_left() -> bool:
+        return not await store.unconfirmed_files()
+
+    await running.until(none_left, "the row to go")
+
+
+async def test_a_disk_that_does_not_keep_what_is_written_makes_the_folder_recover(make: Make, root: Path) -> None:
+    running = await make(failpoints="claim.synced=error:EIO@1")
+    for name in "abc":
+        (root / f"{name}.csv").write_bytes(name.encode())
+    await running.claimed(3)
+    assert running.intake._folders["inbox"].attachment == 2
+    assert state(running) is FolderState.ONLINE
+
+
+async def test_an_error_after_the_move_is_resolved_by_recovery(make: Make, root: Path) -> None:
+    running = await make(failpoints="claim.synced=error:EIO@2")
+    for name in "abc":
+        (root / f"{name}.csv").write_bytes(name.encode())
+    files = await running.claimed(3)
+    assert {file.occurrence for file in files} == {0}
+    assert running.intake._folders["inbox"].attachment == 2

@@ -67,16 +67,18 @@ class Bench:
         os.rename(row.origin, row.place)
         return row
 
-    async def recover(self, changes: dict[str, Any] | None = None, **options: Any) -> Recovered:
-        recovery = Recovery(
-            self.settings(self.path, **(changes or {})),
+    def recovery(self, **changes: Any) -> Recovery:
+        return Recovery(
+            self.settings(self.path, **changes),
             self.root,
             self.store,
             self.thread,
             clock=self.clock,
             failpoints=Failpoints(),
         )
-        return await recovery.run(**options)
+
+    async def recover(self, **changes: Any) -> Recovered:
+        return await self.recovery(**changes).run()
 
     async def known(self, row: NewFile) -> FileRecord:
         return next(file for file in await self.store.known_content("inbox", row.sha256) if file.id == row.id)
@@ -142,7 +144,7 @@ async def test_where_a_policy_must_decide_the_file_is_put_back_to_be_decided_ane
 ) -> None:
     row = await bench.moved("sub/a.csv")
     (bench.path / "sub").rmdir()
-    assert (await bench.recover(changes)).undone == [row.id]
+    assert (await bench.recover(**changes)).undone == [row.id]
     assert bench.inbox() == ["a.csv"]
 
 
@@ -150,7 +152,7 @@ async def test_an_empty_file_that_waits_by_policy_is_put_back(bench: Bench) -> N
     row = await bench.moved("a.csv", b"")
     assert (await bench.recover()).undone == [row.id]
     row = await bench.moved("a.csv", b"")
-    assert (await bench.recover({"zero_byte": "take"})).confirmed == [row.id]
+    assert (await bench.recover(zero_byte="take")).confirmed == [row.id]
 
 
 async def test_a_copy_whose_source_is_still_there_is_removed(bench: Bench) -> None:
@@ -279,13 +281,15 @@ async def test_many_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_a_root_on_another_device_without_its_files_is_refused(bench: Bench) -> None:
+    await bench.recovery().check_known(bench.root.device + 1)  # nothing is known of it yet
     row = await bench.moved("a.csv", confirmed=True)
-    await bench.recover(known_device=bench.root.device + 1)  # its file is there: the device's number has only changed
+    await bench.recovery().check_known(None)
+    await bench.recovery().check_known(bench.root.device + 1)  # its file is there: only the device's number has changed
     Path(row.place).unlink()
+    await bench.recovery().check_known(bench.root.device)  # made anew
     with pytest.raises(FolderOffline) as caught:
-        await bench.recover(known_device=bench.root.device + 1)
+        await bench.recovery().check_known(bench.root.device + 1)
     assert caught.value.code == "DM-I006"
-    assert (await bench.recover(known_device=bench.root.device + 1, accept=True)).missing == [row.id]
 
 
 async def test_rows_of_other_folders_and_submitted_ones_are_left_alone(bench: Bench, tmp_path: Path) -> None:

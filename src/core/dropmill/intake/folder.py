@@ -23,7 +23,7 @@ from dropmill.intake.claim import Claimer
 from dropmill.intake.errors import FolderOffline
 from dropmill.intake.gate import IntakeGate
 from dropmill.intake.inbox import Inbox, Outlook
-from dropmill.intake.recovery import Recovered, Recovery
+from dropmill.intake.recovery import Recovery
 from dropmill.intake.root import Root
 from dropmill.intake.rounds import Round, Rounds
 from dropmill.intake.status import FolderState, FolderStatus
@@ -278,11 +278,22 @@ class Folder:
     async def _attend(self, heart: Heart) -> None:
         """Attach the root and work in it until it is gone or the agent stops."""
         self._hints = Hints(self._wake_from_thread)
-        await self._thread.call(self.root.attach)
+        await self._thread.call(self.root.find)
+        recovery = Recovery(
+            self.settings,
+            self.root,
+            self._store,
+            self._thread,
+            clock=self._clock,
+            failpoints=self._services.failpoints,
+        )
+        if not self._accept:
+            await recovery.check_known(self._device)
+        await self._thread.call(self.root.occupy)
         inbox = Inbox(self.settings, self.root, self._hints, clock=self._clock, sign=self._thread.sign)
         await self._stop_moves(heart)
         try:
-            self._recovered = (await self._recover()).problems
+            self._recovered = (await recovery.run()).problems
         finally:
             self.moving.release()
         await self._thread.call(inbox.start)
@@ -365,17 +376,6 @@ class Folder:
                 heart.beat()
                 if heart.quiescing:
                     raise _Stopping from None
-
-    async def _recover(self) -> Recovered:
-        recovery = Recovery(
-            self.settings,
-            self.root,
-            self._store,
-            self._thread,
-            clock=self._clock,
-            failpoints=self._services.failpoints,
-        )
-        return await recovery.run(known_device=self._device, accept=self._accept)
 
     async def _detach(self) -> None:
         self._ready = False

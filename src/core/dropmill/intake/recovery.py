@@ -88,16 +88,33 @@ class Recovery:
         self._clock = clock
         self._failpoints = failpoints
 
-    async def run(self, *, known_device: int | None = None, accept: bool = False) -> Recovered:
-        """Put the folder right.
+    async def check_known(self, device: int | None) -> None:
+        """See that the root is the one whose files the journal knows, before anything is changed in it.
+
+        Where nothing is mounted on it yet, an empty folder of another device lies there: none of the files that should be in
+        work/ are. A root that was made anew, on the same device, is taken as it is.
 
         Args:
-            known_device: The device that the root was on when it was last attached by this process.
-            accept: The operator has said that the root is right as it is.
+            device: That the root was on when it was last attached by this process.
 
         Raises:
-            FolderOffline: the root is not the one whose files the journal knows.
+            FolderOffline: it is another one.
         """
+        inside = self._root.work_path + "/"
+        live = await self._store.live_files(self._settings.name, limit=_SAMPLE)
+        files = [file for file in live if file.place.startswith(inside)]
+        if not files or (device if device is not None else files[0].identity.device) == self._root.device:
+            return
+        if not await self._thread.call(_any_exists, files):
+            raise FolderOffline(
+                "the folder is on another device than before, and the files in work are not in it",
+                where=self._root.path,
+                todo="mount what belongs there; if this is meant to be the folder from now on, resume it",
+                code="DM-I006",
+            )
+
+    async def run(self) -> Recovered:
+        """Put the folder right; its root is attached."""
         recovered = Recovered()
         inside = self._root.work_path + "/"
         unconfirmed = [
@@ -105,8 +122,6 @@ class Recovery:
             for file in await self._store.unconfirmed_files()
             if file.folder == self._settings.name and file.place.startswith(inside)
         ]
-        if not accept:
-            await self._check_known(known_device, inside)
         await self._finish_claims(unconfirmed, recovered)
         known = await self._check_live({file.id for file in unconfirmed}, recovered)
         await self._thread.call(self._return_unknown, known, recovered)
@@ -120,26 +135,6 @@ class Recovery:
                 },
             )
         return recovered
-
-    async def _check_known(self, known_device: int | None, inside: str) -> None:
-        """Refuse a root on another device that holds none of the files that should lie in it: nothing is mounted there yet."""
-        live = [
-            file
-            for file in await self._store.live_files(self._settings.name, limit=_SAMPLE)
-            if file.place.startswith(inside)
-        ]
-        if not live:
-            return
-        device = known_device if known_device is not None else live[0].identity.device
-        if device == self._root.device:
-            return
-        if not await self._thread.call(lambda: any(exists(file.place) for file in live)):
-            raise FolderOffline(
-                "the folder is on another device than before, and the files in work are not in it",
-                where=self._root.path,
-                todo="mount what belongs there; if this is meant to be the folder from now on, resume it",
-                code="DM-I006",
-            )
 
     # --- claims cut short ------------------------------------------------------------------------------------------------
 
@@ -262,7 +257,7 @@ class Recovery:
                         code="DM-I014",
                         what="a claimed file is neither in work nor in its folder, done or failed: somebody took it away",
                         where=where,
-                        todo=f"put it back there; if its content is not needed any more, run: dropmill drop {file.id}",
+                        todo="put it back there, under that name",
                     )
                 )
             await self._store.record_event(file.id, "file.missing", {"place": where})
@@ -311,6 +306,10 @@ class Recovery:
         back = put_back(path, os.path.join(self._root.path, name), "0" * 8, self._clock.time())
         _log.warning("a file in work had no row, and is back in its folder", path=printable(back))
         return back
+
+
+def _any_exists(files: Sequence[FileRecord]) -> bool:
+    return any(exists(file.place) for file in files)
 
 
 def _remove_empty(folder: str) -> None:

@@ -13,7 +13,6 @@ import os
 import structlog
 
 from dropmill.foundation.clock import Clock
-from dropmill.foundation.files import fsync_directory
 from dropmill.foundation.lock import FileLock, LockHeld
 from dropmill.intake.errors import FolderOffline
 from dropmill.intake.mounts import Mount, mount_of, mount_table
@@ -30,7 +29,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Root:
-    """Attach it, use its descriptors, check it, detach it; all in the root's own thread."""
+    """Find it, occupy it, use its descriptors, check it, detach it; all in the root's own thread."""
 
     def __init__(self, path: str, *, instance: str, clock: Clock) -> None:
         self.path = path
@@ -43,7 +42,7 @@ class Root:
 
     @property
     def attached(self) -> bool:
-        return self.descriptor >= 0
+        return self.work >= 0
 
     @property
     def work_path(self) -> str:
@@ -55,13 +54,38 @@ class Root:
         return self.mount is not None and self.mount.remote
 
     def attach(self) -> None:
-        """Open the root, make what is ours in it and take the lock.
+        """`find` it and `occupy` it.
+
+        Raises:
+            FolderOffline: it cannot be used now; it is as detached as before.
+        """
+        self.find()
+        self.occupy()
+
+    def find(self) -> None:
+        """Open the root and see which one it is; nothing is changed in it.
 
         Raises:
             FolderOffline: it cannot be used now; it is as detached as before.
         """
         try:
-            self._open()
+            self.descriptor = os.open(self.path, _FOLDER)
+            status = os.fstat(self.descriptor)
+            self.device, self.inode = status.st_dev, status.st_ino
+            self.mount = mount_of(os.path.realpath(self.path), mount_table())
+        except OSError as error:
+            self.detach()
+            raise _offline(self.path, error) from error
+
+    def occupy(self) -> None:
+        """Make what is ours in the root, and take its lock.
+
+        Raises:
+            FolderOffline: it cannot be used now; it is detached.
+        """
+        try:
+            self._make()
+            self._lock_it()
         except OSError as error:
             self.detach()
             raise _offline(self.path, error) from error
@@ -74,11 +98,7 @@ class Root:
                 code="DM-I005",
             ) from error
 
-    def _open(self) -> None:
-        self.descriptor = os.open(self.path, _FOLDER)
-        status = os.fstat(self.descriptor)
-        self.device, self.inode = status.st_dev, status.st_ino
-        self.mount = mount_of(os.path.realpath(self.path), mount_table())
+    def _make(self) -> None:
         made = False
         for folder in (HOME, WORK):
             try:
@@ -86,14 +106,16 @@ class Root:
                 made = True
             except FileExistsError:
                 pass
-        if made:
-            fsync_directory(os.path.join(self.path, HOME))
-            os.fsync(self.descriptor)
         home = os.open(HOME, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor)
         try:
             self.work = os.open("work", _FOLDER | os.O_NOFOLLOW, dir_fd=home)
+            if made:
+                os.fsync(home)
+                os.fsync(self.descriptor)
         finally:
             os.close(home)
+
+    def _lock_it(self) -> None:
         try:
             self._lock.acquire()
         except OSError as error:
