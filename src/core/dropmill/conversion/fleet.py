@@ -82,6 +82,8 @@ class Fleet:
         self._pending: dict[str, deque[Ticket]] = {}
         self._seconds: dict[str, float] = {}
         """What a call of a group takes, on average."""
+        self._turns: dict[str, float] = {}
+        """When a call of a group was last given to a worker."""
         self._timer: asyncio.TimerHandle | None = None
         self._spawn_soon: asyncio.Handle | None = None
         self._failed_starts = 0
@@ -158,8 +160,8 @@ class Fleet:
     def _pump(self) -> None:
         now = self._clock.monotonic()
         served = {worker.group for worker in self._workers.values() if worker.calls and not worker.dying}
-        # Those without a worker come first, so that no busy distribution keeps them out.
-        for group in sorted(self._pending, key=lambda group: group in served):
+        # Those without a worker come first, and of those the one whose last turn is the longest ago.
+        for group in sorted(self._pending, key=lambda group: (group in served, self._turns.get(group, 0.0))):
             queue = self._pending[group]
             while queue:
                 worker = self._worker_for(group)
@@ -168,6 +170,7 @@ class Fleet:
                         self._make_way(group)
                     break
                 worker.send(queue.popleft())
+                self._turns[group] = now
             if not queue:
                 del self._pending[group]
         self._schedule()

@@ -168,14 +168,14 @@ class WorkerHandle:
 
     def expire(self, kind: str, message: str) -> None:
         """End it, after its threads have left their stacks."""
-        if self._cause is None:
+        if self._cause is None and not self._gone:
             self._condemn(kind, message)
             self._signal(signal.SIGUSR1)
             self._later(_LAST_WORDS, self._kill)
 
     def end(self, kind: str, message: str) -> None:
         """End it now."""
-        if self._cause is None:
+        if self._cause is None and not self._gone:
             self._condemn(kind, message)
         self._kill()
 

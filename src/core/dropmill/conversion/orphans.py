@@ -19,6 +19,10 @@ from dropmill.conversion.launch import TAG
 __all__ = ["end_tagged", "tag_of"]
 
 
+_QUIET = 2
+"""Looks in a row that find nothing: a process that is forking while one looks can be missed."""
+
+
 def tag_of(scratch: Path, instance: str = "") -> str:
     """The tag of one instance's workers, or, without one, what the tags of all that ever used `scratch` begin with."""
     place = hashlib.sha256(os.fsencode(os.path.realpath(scratch))).hexdigest()[:16]
@@ -32,7 +36,10 @@ def end_tagged(prefix: str, *, spare: str | None = None, wait: float = 2.0) -> l
     """
     ended: list[int] = []
     deadline = time.monotonic() + wait
-    while found := list(_tagged(prefix, spare)):  # again, until none is left: they may be forking
+    quiet = 0
+    while quiet < _QUIET:
+        found = list(_tagged(prefix, spare))
+        quiet = 0 if found else quiet + 1
         for pid, descriptor in found:
             try:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
@@ -44,7 +51,7 @@ def end_tagged(prefix: str, *, spare: str | None = None, wait: float = 2.0) -> l
             poll.register(descriptor, select.POLLIN)
             poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             os.close(descriptor)
-        if time.monotonic() >= deadline:
+        if found and time.monotonic() >= deadline:
             break
     return ended
 
