@@ -8,6 +8,8 @@ import hashlib
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
 from benchmarks.harness import Figure, percentile
 from dropmill.config.settings import FolderSettings, QueueSettings
 from dropmill.foundation.clock import SystemClock
@@ -23,6 +28,7 @@ from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.ids import IdSource
 from dropmill.intake.gate import OpenGate
 from dropmill.intake.service import Intake
+from dropmill.intake.watch import Hints, Watch
 from dropmill.queue.sqlite import SqliteStore
 
 FILES = 10_000
@@ -149,7 +155,7 @@ async def latency(scratch: Path, *, settle: float = 0.2, rate: float = 50, secon
         stop.set()
 
     waits: list[float] = []
-    async with _intake(scratch, [_settings(root, "stream", settle)]) as (_intake_, store):
+    async with _intake(scratch, [_settings(root, "stream", settle)]) as (_, store):
         await asyncio.sleep(0.3)
         seen: set[str] = set()
         thread = threading.Thread(target=write)
@@ -184,6 +190,80 @@ async def idle(scratch: Path, *, folders: int = 20, seconds: float = 10) -> floa
         return (time.process_time() - before) / seconds
 
 
+def work_layout(scratch: Path, *, folders: bool, count: int = 5_000) -> tuple[float, float]:
+    """Seconds a file to move into work/ and out again, with a folder for each file or without."""
+    root = scratch / ("folders" if folders else "flat")
+    _fill(root, count)
+    work, done = root / ".work", root / "done"
+    work.mkdir()
+    done.mkdir()
+    names = [name for name in os.listdir(root) if name.endswith(".csv")]
+    start = time.perf_counter()
+    for name in names:
+        if folders:
+            (work / name[:8]).mkdir()
+            os.rename(root / name, work / name[:8] / name)
+        else:
+            os.rename(root / name, work / f"0123456789abcdef-{name}")
+    os.sync()
+    middle = time.perf_counter()
+    for name in names:
+        if folders:
+            os.rename(work / name[:8] / name, done / name)
+            (work / name[:8]).rmdir()
+        else:
+            os.rename(work / f"0123456789abcdef-{name}", done / name)
+    os.sync()
+    return (middle - start) / count, (time.perf_counter() - middle) / count
+
+
+_WRITER = """
+import sys, os
+for number in range(int(sys.argv[2])):
+    path = os.path.join(sys.argv[1], f"{number}")
+    open(path, "wb").close()
+print("done", flush=True)
+"""
+
+
+def hinting(scratch: Path, *, ours: bool, count: int = 7_000) -> tuple[float, int]:
+    """(CPU seconds to receive the events of so many files, threads for ten watched folders)."""
+    roots = [scratch / f"{'ours' if ours else 'observer'}{number}" for number in range(10)]
+    for root in roots:
+        (root / ".dropmill").mkdir(parents=True)
+    before = threading.active_count()
+    seen: set[str] = set()
+    if ours:
+        hints = Hints(lambda: None, limit=count + 1)
+        watch = Watch(str(roots[0]), hints)
+        for root in roots[1:]:
+            os.rename(root, roots[0] / root.name)
+            watch.add(root.name)
+        stop = watch.close
+    else:
+
+        class Handler(FileSystemEventHandler):
+            def on_closed(self, event: Any) -> None:
+                seen.add(event.src_path)
+
+        observer = Observer()
+        for root in roots:
+            observer.schedule(Handler(), str(root), event_filter=[FileCreatedEvent, FileClosedEvent, FileMovedEvent])
+        observer.start()
+        stop = observer.stop
+    threads = threading.active_count() - before
+    start = time.process_time()
+    subprocess.run([sys.executable, "-c", _WRITER, str(roots[0]), str(count)], check=True, capture_output=True)
+    deadline = time.monotonic() + 30
+    while len(seen) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+        if ours:
+            seen.update(hints.take().paths)
+    spent = time.process_time() - start
+    stop()
+    return spent, threads
+
+
 def figures(scratch: Path) -> Iterator[Figure]:
     """All of them."""
     _fill(scratch / "bare", FILES)
@@ -205,4 +285,23 @@ def figures(scratch: Path) -> Iterator[Figure]:
     yield Figure(name="the same, p99", value=percentile(waits, 99), unit="s", target=0.45)
     yield Figure(name="idle with 20 folders", value=asyncio.run(idle(scratch / "idle")), unit="of a core", target=0.005)
     yield Figure(name="peak memory", value=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, unit="MB")
+    nested, flat = work_layout(scratch, folders=True), work_layout(scratch, folders=False)
+    for what, ours, theirs in (("into work/", flat[0], nested[0]), ("out of work/", flat[1], nested[1])):
+        yield Figure(
+            name=f"a rename {what}, synced at the end",
+            value=ours * 1e6,
+            unit="us a file",
+            against="with a folder for each file",
+            reference=theirs * 1e6,
+        )
+    observed, _ = hinting(scratch, ours=False)
+    hinted, _ = hinting(scratch, ours=True)
+    yield Figure(
+        name="hints of 7,000 files, CPU",
+        value=hinted,
+        unit="s",
+        against="watchdog's Observer",
+        reference=observed,
+        target=1.0,
+    )
     shutil.rmtree(scratch, ignore_errors=True)
