@@ -166,7 +166,8 @@ class Fleet:
             while queue:
                 worker = self._worker_for(group)
                 if worker is None:
-                    if group not in served and now - queue[0].submitted > _TURN:
+                    waiting = now - max(queue[0].submitted, self._turns.get(group, 0.0))
+                    if group not in served and waiting > _TURN:
                         self._make_way(group)
                     break
                 worker.send(queue.popleft())
@@ -213,7 +214,7 @@ class Fleet:
         """No worker is free for a group that has waited its time: let one of another's run empty."""
         if any(worker.yielding and not worker.dying for worker in self._workers.values()):
             return
-        others = [worker for worker in self._workers.values() if worker.calls and worker.group != group]
+        others = [w for w in self._workers.values() if w.calls and w.started and w.group != group]
         if others:
             chosen = min(others, key=lambda worker: len(worker.calls))
             chosen.yielding = True
