@@ -436,3 +436,19 @@ def test_an_error_in_the_middle_leaves_nothing_open(stand: Make) -> None:
         (one.path / f"{number}").write_bytes(b"x")
     with pytest.raises(OSError, match="Input/output"):
         one.prepare()
+
+
+def test_a_stop_leaves_a_long_file_where_it_is_and_claims_what_was_read(stand: Make) -> None:
+    one = stand(order="name")
+    (one.path / "a").write_bytes(b"x")
+    (one.path / "b").write_bytes(b"x" * 3_000_000)
+    (one.path / "c").write_bytes(b"x")
+    one.claimer._stopping = lambda: True
+    group = one.prepare()
+    assert [file.held.path for file in group.files] == ["a"]
+    one.claim(group)
+    assert one.dropped() == ["b", "c"]
+    one.claimer._stopping = lambda: False
+    rest = one.claimer.prepare(9)
+    assert len(rest.files) == 2
+    rest.close()

@@ -337,7 +337,12 @@ async def test_an_operator_may_take_up_a_root_on_another_device(make: Make, root
     (root / "a.csv").write_bytes(b"x")
     (file,) = await running.claimed(1)
     subprocess.run(["umount", "-l", str(root)], check=True)
-    await running.until(lambda: state(running) is FolderState.OFFLINE, "the folder to be offline")
+
+    def refused() -> bool:
+        problem = running.intake.status()[0].problem
+        return problem is not None and problem.code == "DM-I006"
+
+    await running.until(refused, "the folder to be refused")
     (root / "b.csv").write_bytes(b"y")
     await running.intake.resume("inbox")
     await running.claimed(2)
@@ -690,7 +695,7 @@ async def test_a_disk_that_does_not_keep_what_is_written_makes_the_folder_recove
     for name in "abc":
         (root / f"{name}.csv").write_bytes(name.encode())
     await running.claimed(3)
-    assert running.intake._folders["inbox"].attachment == 2
+    await running.until(lambda: running.intake._folders["inbox"].attachment == 2, "the second attachment")
     assert state(running) is FolderState.ONLINE
 
 
@@ -700,4 +705,4 @@ async def test_an_error_after_the_move_is_resolved_by_recovery(make: Make, root:
         (root / f"{name}.csv").write_bytes(name.encode())
     files = await running.claimed(3)
     assert {file.occurrence for file in files} == {0}
-    assert running.intake._folders["inbox"].attachment == 2
+    await running.until(lambda: running.intake._folders["inbox"].attachment == 2, "the second attachment")

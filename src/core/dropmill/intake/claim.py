@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,7 +32,7 @@ from dropmill.intake.fates import Fate
 from dropmill.intake.lease import Proof
 from dropmill.intake.markers import Markers
 from dropmill.intake.names import with_suffix
-from dropmill.intake.probe import Held, Refusal, probe
+from dropmill.intake.probe import Held, Interrupted, Refusal, probe
 from dropmill.intake.root import Root
 from dropmill.intake.scan import open_beneath
 from dropmill.intake.settle import identity_of, observe, settled, stamp_of
@@ -110,7 +111,9 @@ class Claimer:
         clock: Clock,
         failpoints: Failpoints,
         sign: Callable[[], None] = lambda: None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`stopping` says that the agent stops: a long file is then not read to its end."""
         self._settings = settings
         self._root = root
         self._tracker = tracker
@@ -118,6 +121,7 @@ class Claimer:
         self._clock = clock
         self._failpoints = failpoints
         self._sign = sign
+        self._stopping = stopping
         self._markers = Markers(settings) if settings.ready == "marker" else None
 
     # --- prepare -----------------------------------------------------------------------------------------------------------
@@ -125,19 +129,25 @@ class Claimer:
     def prepare(self, limit: int) -> Group:
         """Look at up to `limit` files that are due; the group holds those that can be claimed."""
         group = Group()
-        paths = self._tracker.take(self._clock.monotonic(), limit)
+        paths = deque(self._tracker.take(self._clock.monotonic(), limit))
         size = 0
         try:
-            for index, path in enumerate(paths):
-                if size >= GROUP_BYTES or group.trouble is not None:
-                    for rest in paths[index:]:
-                        self._tracker.give_back(rest)
-                    break
-                size += self._prepare(path, group)
+            while paths and size < GROUP_BYTES and group.trouble is None:
+                size += self._prepare(paths[0], group)
+                paths.popleft()
+        except Interrupted:
+            pass
         except BaseException:
             group.close()
             raise
+        for path in paths:
+            self._tracker.give_back(path)
         return group
+
+    def _read_on(self) -> None:
+        self._sign()
+        if self._stopping():
+            raise Interrupted
 
     def _prepare(self, path: str, group: Group) -> int:
         track = self._tracker.get(path)
@@ -168,7 +178,7 @@ class Claimer:
             leases=not self._root.remote,
             take_empty=self._settings.zero_byte != "wait",
             need_proof=track.renamed_in,
-            sign=self._sign,
+            sign=self._read_on,
         )
         if isinstance(answer, Refusal):
             self._refuse(path, answer, group)

@@ -211,7 +211,7 @@ class Folder:
     def resume(self) -> None:
         """Lift a pause; take up a root again that was refused because it is on another device."""
         self._paused = False
-        self._accept = True
+        self._accept = self._offline is not None and self._offline.code == "DM-I006"
         self._trouble = None
         self.wake()
 
@@ -313,6 +313,7 @@ class Folder:
             clock=self._clock,
             failpoints=self._services.failpoints,
             sign=self._thread.sign,
+            stopping=lambda: heart.quiescing,
         )
         rounds = Rounds(
             self.settings,
