@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from dropmill.conversion.selection import ConverterBinding
 from dropmill.foundation.clock import SystemClock
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.queue.admission import Admission
-from dropmill.queue.errors import StoreUnavailable
+from dropmill.queue.errors import StoreClosed, StoreUnavailable
 from dropmill.queue.records import FileIdentity, FileRecord, NewFile
 from dropmill.queue.sqlite import SqliteStore
 from dropmill_plugins.policies.reject import RejectPolicy
@@ -512,3 +513,133 @@ async def test_hundreds_of_files_at_once(make: Callable[..., Any]) -> None:
     serials = {report["unit"]["serial"] for report in await site.bodies()}
     assert serials == {str(number) for number in range(400)}
     assert os.listdir(site.scratch) != []
+
+
+async def test_a_folder_whose_disk_hangs_is_put_off_and_tried_with_one_file(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hangs cannot be had here, so the call that opens a file waits instead."""
+    monkeypatch.setattr("dropmill.conversion.dispatcher._OPEN_TIMEOUT", 0.3)
+    monkeypatch.setattr("dropmill.conversion.dispatcher._HANG", 1.0)
+    site = await make()
+    release = threading.Event()
+    real, opened = os.open, []
+
+    def slow_open(path: Any, *more: Any) -> int:
+        if "hung" in str(path) and not release.is_set():
+            opened.append(path)
+            release.wait(20)
+        return real(path, *more)
+
+    monkeypatch.setattr("dropmill.conversion.inputs.os.open", slow_open)
+    hung = await site.drop(*((f"hung{number}.txt", f"{number}\n") for number in range(5)), folder="inbox")
+    site.start()
+    files = await site.until(lambda files: all(files[file].reason == "not ready" for file in hung))
+    assert all(files[file].attempts == 0 for file in hung)
+    assert len(opened) == 1
+    late = await site.drop(*((f"hung{number}.txt", f"{number}\n") for number in range(5, 8)))
+    await site.until(lambda files: all(files[file].reason == "not ready" for file in late))
+    release.set()
+    await site.until(lambda files: all(files[file].state == "converted" for file in [*hung, *late]))
+
+
+async def test_files_that_are_gone_when_their_turn_comes_are_left_out(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await make()
+    kept, gone = await site.drop(("a.txt", "A\n"), ("b.txt", "B\n"))
+    real = site.store.next_files
+
+    async def stale(limit: int) -> Sequence[FileRecord]:
+        found = await real(limit)
+        if any(file.id == gone for file in found):
+            await site.store.remove_files([gone], "dropped meanwhile")
+        return found
+
+    monkeypatch.setattr(site.store, "next_files", stale)
+    site.start()
+    (done,) = await site.settled(kept)
+    assert done.state == "converted"
+    assert gone not in await site.files()
+
+
+async def test_a_paused_plugin(make: Callable[..., Any]) -> None:
+    site = await make()
+    site.dispatcher.pause("lines", "")
+    (file,) = await site.drop(("a.txt", "A\n"))
+    site.start()
+    (waiting,) = await site.settled(file)
+    assert waiting.reason == "waiting for plugin"
+    assert waiting.error is not None
+    assert waiting.error["message"] == "it is paused"
+    assert await site.dispatcher.resume("other") == 0
+    assert await site.dispatcher.resume("lines") == 1
+    (done,) = await site.settled(file)
+    assert done.state == "converted"
+
+
+async def test_workers_that_do_not_start_put_files_off(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await make()
+    monkeypatch.setattr("dropmill.conversion.launch.sys.executable", "/nonexistent/python")
+    (file,) = await site.drop(("a.txt", "A\n"))
+    site.start()
+    files = await site.until(lambda files: files[file].reason == "not ready")
+    assert files[file].attempts == 0
+    assert any(data.get("code") == "DM-V020" for _, name, data in site.events if name == "file.put_off")
+
+
+async def test_a_stop_that_cannot_write_gives_nothing_back_and_ends(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await make(bindings(timeout=30.0))
+    (file,) = await site.drop(("a.faulty", "hang\n"))
+    task = site.start()
+    await site.until(lambda files: files[file].state == "converting")
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(site.store, "release_files", refuse)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    site._task = None
+    assert (await site.files())[file].state == "converting"
+
+
+async def test_parked_files_that_go_meanwhile_do_not_hold_up_the_others(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await make()
+    site.dispatcher.pause("lines", "no")
+    ids = await site.drop(*((f"{number}.txt", f"{number}\n") for number in range(4)))
+    site.start()
+    await site.settled(*ids)
+    real = site.store.parked_files
+
+    async def stale(reason: str, limit: int = 1000) -> Sequence[FileRecord]:
+        found = await real(reason, limit)
+        if found:
+            await site.store.remove_files([ids[1]], "dropped meanwhile")
+        return found
+
+    monkeypatch.setattr(site.store, "parked_files", stale)
+    assert await site.dispatcher.resume("lines") == 3
+    await site.until(lambda files: all(files[file].state == "converted" for file in files))
+
+
+async def test_an_error_while_a_file_is_handed_back_is_not_the_end(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store closes under it: the file goes back when that is done, and nobody insists."""
+    site = await make()
+
+    async def closed(*_: Any, **__: Any) -> None:
+        raise StoreClosed("the queue is closing")
+
+    (file,) = await site.drop(("a.faulty", "bad_input\n"))
+    monkeypatch.setattr(site.store, "fail_file", closed)
+    site.start()
+    await site.until(lambda files: files[file].state == "converting" and not site.dispatcher.in_flight)
