@@ -104,7 +104,9 @@ class Agent:
             input=text,
         )
         if check is not None:
-            assert done.returncode == check, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.tail()}"
+            assert done.returncode == check, (
+                f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.tail()}"
+            )
         return done
 
     def json(self, *arguments: str, check: int | None = 0) -> Any:
@@ -126,7 +128,9 @@ class Agent:
         counts = self.get("/v1/status")
         return not (
             any(counts["files"].get(state, 0) for state in ("claimed", "converting", "converted"))
-            or any(lane.get(state, 0) for lane in counts["deliveries"].values() for state in ("ready", "leased", "delayed"))
+            or any(
+                lane.get(state, 0) for lane in counts["deliveries"].values() for state in ("ready", "leased", "delayed")
+            )
         )
 
 

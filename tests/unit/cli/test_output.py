@@ -7,9 +7,15 @@ import json
 from typing import Any
 
 import pytest
+
 from dropmill.cli.output import Column, Output, local, seconds, size
 
-COLUMNS = (Column("id", "id", right=True), Column("name", "name"), Column("size", "size", size), Column("state", "state"))
+COLUMNS = (
+    Column("id", "id", right=True),
+    Column("name", "name"),
+    Column("size", "size", size),
+    Column("state", "state"),
+)
 ROWS: list[dict[str, Any]] = [
     {"id": 1, "name": "a\tb\nc\\d", "size": 1500, "state": "dead", "more": {}},
     {"id": 2, "name": "caf\udce9 \x1b[31mred", "size": None, "state": "sent", "more": {}},

@@ -7,11 +7,13 @@ import math
 from typing import Any
 
 import pytest
-from dropmill.control.errors import BadRequest
-from dropmill.control.filters import DeliveryFilter, FileFilter
-from dropmill.control.routes import Answer, Call, Parameter, Route, read_body, read_query
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dropmill.control.errors import BadRequest
+from dropmill.control.filters import delivery_query, file_query
+from dropmill.control.routes import Answer, Call, Parameter, Route, read_body, read_query
+from dropmill.queue.reader import DeliveryQuery, FileQuery
 
 
 async def _nothing(call: Call) -> Answer:
@@ -77,7 +79,7 @@ def test_times() -> None:
 
 def test_bytes_that_are_no_text_round_trip() -> None:
     value = read_query(EVERYTHING, b"text=/in/%FFname%C3%A4", {})["text"]
-    assert value.encode("utf-8", "surrogateescape") == "/in/".encode() + b"\xffname" + "ä".encode()
+    assert value.encode("utf-8", "surrogateescape") == b"/in/" + b"\xffname" + "ä".encode()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_everything_wrong_with_a_body_is_told_at_once() -> None:
 
 
 def test_filters_from_checked_values() -> None:
-    assert FileFilter.of({"folder": ["a"], "state": [], "reason": None, "limit": 5}) == FileFilter(folder=("a",))
-    wanted = DeliveryFilter.of({"state": ["pending", "dead", "failed"]})
-    assert wanted.states == ("ready", "leased", "delayed", "dead")
-    assert DeliveryFilter().states == ()
+    assert file_query({"folder": ["a"], "state": [], "reason": None, "limit": 5}) == FileQuery(folder=("a",))
+    wanted = delivery_query({"state": ["pending", "dead", "failed"]})
+    assert wanted.state == ("ready", "leased", "delayed", "dead")
+    assert DeliveryQuery().state == ()

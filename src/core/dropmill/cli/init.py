@@ -27,10 +27,10 @@ def init(session: Session, directory: Path) -> None:
 
     config = directory / "dropmill.toml"
     inbox, reports = directory / "inbox", directory / "reports"
-    if config.exists():
-        raise _exists(config)
-    text = sample_config(load([PluginPin(name=name) for name in BUNDLED]))
     try:
+        if config.exists():
+            raise _exists(config)
+        text = sample_config(load([PluginPin(name=name) for name in BUNDLED]))
         directory.mkdir(parents=True, exist_ok=True)
         with config.open("x", encoding="utf-8") as stream:
             stream.write(text)
