@@ -199,9 +199,12 @@ def test_a_cancelled_call_is_left_out(agent: Agent) -> None:
 def test_processor_time_is_limited_for_each_call() -> None:
     """In a process of its own, since the limit is the process's."""
     code = (
-        "import resource; from dropmill.conversion.worker.session import _limit_cpu\n"
-        "_limit_cpu(0); assert resource.getrlimit(resource.RLIMIT_CPU)[0] == resource.RLIM_INFINITY\n"
-        "_limit_cpu(1)\n"
+        "import resource; from dropmill.conversion.worker.session import CpuLimit\n"
+        "limit, soft = CpuLimit(), lambda: resource.getrlimit(resource.RLIMIT_CPU)[0]\n"
+        "limit.allow(0); assert soft() == resource.RLIM_INFINITY\n"
+        "limit.allow(1000); assert 1000 < soft() <= 1062\n"
+        "known = soft(); limit.allow(1020); assert soft() == known\n"
+        "limit.allow(1)\n"
         "while True: pass\n"
     )
     start = time.monotonic()

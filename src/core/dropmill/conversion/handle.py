@@ -212,13 +212,17 @@ class WorkerHandle:
     # --- the channel ---------------------------------------------------------------------------------------------------
 
     def _put(self, data: bytes, descriptors: Sequence[int]) -> None:
-        """Send a frame, together with others of this round of the loop: one system call, one wake-up for the worker."""
+        """Send a frame: at once where the worker has nothing to do, else together with others of this round of the loop (one
+        system call, one wake-up for the worker)."""
         if self.dying:
             return
         self._frames += data
         self._attached += descriptors
         if self._flush_soon is None:
-            self._flush_soon = self._loop.call_soon(self._flush)
+            if len(self.calls) <= 1:
+                self._flush()
+            else:
+                self._flush_soon = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_soon = None

@@ -51,6 +51,7 @@ T = TypeVar("T")
 
 _RECYCLE_GROWTH = 268_435_456
 _CLOSE_TOGETHER = 256
+_CLOSE_AFTER = 0.05
 _UNREADABLE_AFTER = 30.0
 
 
@@ -111,6 +112,7 @@ class ConversionPool:
         """Folders with reports that somebody still needs."""
         self._to_close: dict[str, list[int]] = {}
         """By the place whose thread closes them: that may wait for a server, as opening may."""
+        self._close_soon: asyncio.TimerHandle | None = None
         self._started: tuple[Fleet, PlaceThreads] | None = None
 
     # --- life ----------------------------------------------------------------------------------------------------------
@@ -398,10 +400,15 @@ class ConversionPool:
     def _close_later(self, place: str, descriptors: Sequence[int]) -> None:
         closing = self._to_close.setdefault(place, [])
         closing.extend(descriptors)
-        if len(closing) >= _CLOSE_TOGETHER or not self._fleet.busy:
+        if len(closing) >= _CLOSE_TOGETHER:
             self._close_all()
+        elif self._close_soon is None:
+            self._close_soon = asyncio.get_running_loop().call_later(_CLOSE_AFTER, self._close_all)
 
     def _close_all(self) -> list[asyncio.Future[None]]:
+        if self._close_soon is not None:
+            self._close_soon.cancel()
+            self._close_soon = None
         waiting, self._to_close = self._to_close, {}
         return [self._threads.submit(place, partial(close_all, descriptors)) for place, descriptors in waiting.items()]
 

@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _FLUSH = 262_144
 _HELD = 4
 """Answers that are sent together where further calls wait already; a crash makes those calls be done again, nothing more."""
 _MAX_DESCRIPTORS = 64
+_TIME_GRAIN = 50_000_000
+"""Nanoseconds within which two changes of a folder may bear the same time."""
 _ANCILLARY = socket.CMSG_SPACE(_MAX_DESCRIPTORS * ctypes.sizeof(ctypes.c_int))
 
 
@@ -55,6 +58,9 @@ class Session:
         self._threads = threading.active_count()
         self._resident = resident()
         self._quitting = False
+        self._cpu = CpuLimit()
+        self._tidied = 0
+        """When the home was last seen empty, by its own time."""
 
     def serve(self, hello: dict[str, Any]) -> None:
         """Say hello, then work until told to quit.
@@ -71,14 +77,15 @@ class Session:
                 if self._quitting or not self._receive():
                     return
             call = self._calls.popleft()
-            _limit_cpu(call.cpu)
+            self._cpu.allow(call.cpu)
             kind, answer = self._runner.run(call, self._report(call.number))
-            answer["worn"] = self._tidy()
+            answer["worn"] = self._worn(answer["peak"])
             self._write(kind, answer)
             held += 1
             if not self._calls or held >= _HELD or len(self._out) >= _FLUSH:
                 self._flush()
                 held = 0
+            self._tidy()
 
     def _receive(self) -> bool:
         data, ancillary, flags, _ = self._channel.recvmsg(_RECEIVE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
@@ -119,28 +126,34 @@ class Session:
         self._channel.sendall(self._out)
         self._out.clear()
 
-    def _tidy(self) -> str | None:
-        """Leave nothing of the call to the next one; why this worker is worn out, if it is."""
+    def _worn(self, peak: int) -> str | None:
+        """Why this worker should be replaced, if it should."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):  # a plugin may have closed or replaced it
                 stream.flush()
+        if threading.active_count() > self._threads:
+            return "threads left over"
+        if _has_children():
+            return "processes left over"
+        if peak > self._resident + self._growth and resident() > self._resident + self._growth:
+            return "memory not given back"
+        return None
+
+    def _tidy(self) -> None:
+        """Leave nothing of the call to the next one; what the folder's time shows to be untouched is not looked at again."""
         home = os.fspath(self._home)
         with contextlib.suppress(OSError):
             os.chdir(home)
+            touched = os.stat(home).st_mtime_ns
+            if touched == self._tidied and time.time_ns() - touched > _TIME_GRAIN:
+                return
             for name in os.listdir(home):
                 path = os.path.join(home, name)
                 if os.path.isdir(path) and not os.path.islink(path):
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     os.unlink(path)
-        if threading.active_count() > self._threads:
-            return "threads left over"
-        if _has_children():
-            return "processes left over"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if peak > self._resident + self._growth and resident() > self._resident + self._growth:
-            return "memory not given back"
-        return None
+            self._tidied = os.stat(home).st_mtime_ns
 
 
 def resident() -> int:
@@ -160,11 +173,22 @@ def _has_children() -> bool:
     return True
 
 
-def _limit_cpu(seconds: int) -> None:
-    """Let the kernel end this process `seconds` of processor time from now, should the agent be unable to."""
-    if seconds <= 0:
-        return
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = int(usage.ru_utime + usage.ru_stime) + seconds + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+class CpuLimit:
+    """Lets the kernel end this process when a call has used its processor time, should the agent be unable to."""
+
+    _SLACK = 60
+
+    def __init__(self) -> None:
+        self._soft = 0
+
+    def allow(self, seconds: int) -> None:
+        """`seconds` from now, or up to a minute more: moving the limit costs more than many a call. 0: no limit."""
+        if seconds <= 0:
+            return
+        wanted = int(time.process_time()) + 1 + seconds
+        if wanted <= self._soft <= wanted + self._SLACK:
+            return
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        self._soft = wanted + min(seconds, self._SLACK)
+        soft = self._soft if hard == resource.RLIM_INFINITY else min(self._soft, hard)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))

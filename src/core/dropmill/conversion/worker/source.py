@@ -20,7 +20,7 @@ __all__ = ["HEAD", "FileSource"]
 
 HEAD = 65_536
 """Bytes of a file that `sniff` sees."""
-_BUFFER = 131_072
+_BUFFER, _SMALLEST = 65_536, 8_192
 
 
 class FileSource:
@@ -60,7 +60,9 @@ class FileSource:
     def open(self, part: str | None = None) -> BinaryIO:
         """The content (of a part), buffered, from its start."""
         raw = _Reader(self, self._index(part), part or self.name)
-        return cast(BinaryIO, self._streams.enter_context(io.BufferedReader(raw, _BUFFER)))
+        return cast(
+            BinaryIO, self._streams.enter_context(io.BufferedReader(raw, max(_SMALLEST, min(self.size, _BUFFER))))
+        )
 
     def local_path(self, part: str | None = None) -> str:
         """A link in the task's folder that keeps the name's suffix."""
@@ -145,12 +147,13 @@ class _Reader(io.RawIOBase):
 
     def readall(self) -> bytes:
         chunks = []
-        while chunk := self._source.pread(
-            self._index, max(self._source.size - self._offset + 1, _BUFFER), self._offset
-        ):
+        while True:
+            wanted = max(self._source.size - self._offset, _SMALLEST) + 1
+            chunk = self._source.pread(self._index, wanted, self._offset)
             self._offset += len(chunk)
             chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if len(chunk) < wanted:  # a regular file reads short at its end alone
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         if whence == os.SEEK_CUR:

@@ -117,7 +117,7 @@ class Runner:
     def run(self, call: Call, send: Callable[[dict[str, Any], bytes], None]) -> Reply:
         """Work on a call; `send` takes each report's header and body for the pipe. Raises only what ends the worker."""
         self._page.begin(call.number)
-        wall, cpu = time.monotonic(), _cpu()
+        wall, cpu = time.monotonic(), time.process_time()
         task = _Task(self._root, self._bench, self._page, self._max_output, call, send)
         try:
             kind, answer = task.run()
@@ -125,7 +125,7 @@ class Runner:
             self._page.end()
         answer["n"] = call.number
         answer["wall"] = round(time.monotonic() - wall, 6)
-        answer["cpu"] = round(_cpu() - cpu, 6)
+        answer["cpu"] = round(time.process_time() - cpu, 6)
         answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return kind, answer
 
@@ -396,9 +396,3 @@ def _fault(error: BaseException) -> dict[str, Any]:
         "message": clean(message),
         "exception": {"type": clean(name, 200), "message": clean(error), "traceback": clean(text, _TRACEBACK + 100)},
     }
-
-
-def _cpu() -> float:
-    """Seconds of processor time of this process and of the children that it waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
