@@ -33,6 +33,7 @@ POINTS = (
     "queue.segment.created",
     "queue.segment.written",
     "queue.segment.sync",
+    "queue.log.sync",
     "queue.checkpoint",
     "queue.close",
 )
@@ -160,6 +161,17 @@ async def check(state: Path, promises: Promises) -> None:
             payload = reader.payload(uid)
             assert payload is not None, "a dead letter keeps its payload"
         reader.close()
+        while await store.maintain():
+            pass
+        with closing(sqlite3.connect(state / "queue.db")) as connection:
+            kept = connection.execute(
+                "SELECT count(*) FROM report WHERE tier <> 'gone' AND no NOT IN"
+                " (SELECT report FROM delivery WHERE state NOT IN ('sent', 'dropped'))"
+            ).fetchone()
+            blobs = connection.execute(
+                "SELECT count(*) FROM blob WHERE report NOT IN (SELECT no FROM report WHERE tier = 'row')"
+            ).fetchone()
+        assert kept == blobs == (0,), "payloads that nobody needs were given back"
     finally:
         await store.close(clean=True)
     check_counts(state)

@@ -229,10 +229,12 @@ def written(path: Path, size: int = 4096) -> dict[int, tuple[Any, ...]]:
         b"",
         b"\0" * 9,
     ]
+    connection.execute("BEGIN")
     for number in range(1, 400):
         row = (values[number % len(values)], "x" * (number * 37 % 6000), values[(number * 7) % len(values)])
         connection.execute("INSERT INTO t VALUES (?, ?, ?, ?)", (number * 3, *row))
         connection.execute("INSERT INTO w VALUES (?, ?)", (f"key{number:04}", number))
+    connection.execute("COMMIT")
     connection.execute("DELETE FROM t WHERE no % 5 = 0")
     rows = {row[0]: row[1:] for row in connection.execute("SELECT * FROM t")}
     connection.close()

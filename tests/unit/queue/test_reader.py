@@ -164,6 +164,7 @@ async def test_a_file_with_all_that_is_known_of_it(bench: Any, reader: QueueRead
         assert timeline is not None
         assert [entry["at"] for entry in timeline] == sorted(entry["at"] for entry in timeline)
         assert {entry["kind"] for entry in timeline} == {"event", "report", "delivery", "attempt"}
+        await store.maintain()
         sent = reader.file(ids["sent.csv"])
         assert sent is not None
         assert [one["state"] for one in sent["deliveries"]] == ["sent", "sent"]
@@ -282,6 +283,7 @@ async def test_payloads_of_each_size(bench: Any, reader: QueueReader) -> None:
         assert reader.payload("nobody") is None
         assert reader.payload("row", 9) is None
         await deliver(store)
+        await store.maintain()
         assert [reader.payload(uid) for uid in bodies] == [None] * 3
 
 

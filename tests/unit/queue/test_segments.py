@@ -204,4 +204,4 @@ async def test_segments_are_recycled_at_work(bench: Any) -> None:
         for index in range(200):
             await store.offer([bench.report(f"r{index}", b"x" * 1_000_000)])
             await deliver(store)
-        assert [entry.name for entry in (bench.state / "segments").iterdir()] == ["1"]
+        assert len(list((bench.state / "segments").iterdir())) <= 3

@@ -120,6 +120,21 @@ async def test_a_failed_sync_changes_nothing_and_the_segment_is_left_alone(bench
         assert sorted(entry.name for entry in (bench.state / "segments").iterdir()) == ["1", "2"]
 
 
+async def test_a_failed_sync_of_the_log_is_never_tried_again(bench: Any) -> None:
+    """What was committed may have been lost, or not: the caller is told so, and doing it again does not do it twice."""
+    bench.failpoints = "queue.log.sync=error:EIO@2"
+    async with bench.store() as store:
+        file = bench.file()
+        with pytest.raises(StoreUnavailable):
+            await store.offer([bench.report("a")])
+        await reopened(bench, store)
+        assert await store.offer([bench.report("a")]) == ["known"]
+        assert bench.told("queue.reopened")
+        await bench.converting(store, file)
+        assert await deliver(store) == ["a.1"]
+        assert store.gauges.items == 0
+
+
 async def test_a_failed_sync_of_a_large_payload_is_told_to_its_offer(bench: Any) -> None:
     bench.failpoints = "queue.segment.sync=error:EIO"
     async with bench.store() as store:

@@ -17,7 +17,8 @@ __all__ = ["acknowledge", "fail", "snooze"]
 
 _ATTEMPT = "INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)"
 _SENT = (
-    "UPDATE delivery SET state = 'sent', reason = '', owner = NULL, updated_at = ? WHERE id = ? AND state = 'leased'"
+    "UPDATE delivery SET state = 'sent', reason = '', owner = NULL, updated_at = ?, started_at = ?, receipt = ?"
+    " WHERE id = ? AND state = 'leased'"
 )
 _DEAD = (
     "UPDATE delivery SET state = 'dead', reason = ?, code = ?, error = ?, owner = NULL, updated_at = ?"
@@ -44,11 +45,10 @@ def acknowledge(
             answers.append(_stale(tx, lease, "sent"))
             continue
         tx.set_lease(lease.id, None)
-        tx.later(_SENT, (now, lease.id), required=_LOST)
-        tx.later(_ATTEMPT, (lease.id, lease.fence, held.started, now, "sent", dump(receipt)))
+        tx.later(_SENT, (now, held.started, dump(receipt), lease.id), required=_LOST)
         tx.ended(held.file, dead=0)
         tx.ledger.delivery(held.lane, held.folder, "leased", "sent", held.size)
-        tx.unneeded(held.report, held.tier)
+        tx.unneeded(held.report, held.size)
         tx.event(held.subject, "delivery.sent", {"delivery": lease.id, "lane": held.lane, "attempt": lease.attempt})
         answers.append(_COUNTED)
     tx.topics.add("capacity")

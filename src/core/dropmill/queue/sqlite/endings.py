@@ -71,7 +71,7 @@ def drop_letter(tx: Transaction, row: Row, *, reason: str, counted: int = 1) -> 
     if row.file is not None:
         tx.execute("UPDATE file SET dead = dead - 1, dropped = dropped + ? WHERE no = ?", (counted, row.file))
     tx.ledger.delivery(row.lane, None, "dead", "dropped", row.size)
-    tx.unneeded(row.report)
+    tx.unneeded(row.report, row.size)
     tx.event(
         row.subject,
         "delivery.dropped",

@@ -97,7 +97,8 @@ class Engine:
         self.capacity = Capacity(settings)
         self._shared = Shared(instance, Ledger(), Payloads(state, failpoints), self.capacity, listening=listening)
         self._connection: sqlite3.Connection | None = None
-        self._synchronous = "FULL"
+        self._log = -1
+        """Descriptor of the write-ahead log."""
         self._clock_offset = clock.time() - clock.monotonic()
         self._trouble = ""
         self._damage: sqlite3.DatabaseError | None = None
@@ -129,8 +130,9 @@ class Engine:
         opened = recovery.open_database(self._path, self._shared, self._clock.time(), self._failpoints, damaged=damaged)
         self._connection = opened.connection
         self.file_due = opened.file_due
+        self._log = os.open(schema.log_of(self._path), os.O_RDONLY | os.O_CLOEXEC)
         self._log_grown = False
-        self._synchronous = "FULL"
+        self._sync_log()
         if opened.unchecked:
             threading.Thread(target=self._check, name="queue-check", daemon=True).start()
         self.capacity.full = self.capacity.full and not self._drained()
@@ -156,7 +158,9 @@ class Engine:
             try:
                 recovery.mark_end(connection, self._shared, self._clock.time(), clean=clean)
                 self._failpoints.hit("queue.close")
+                self._sync_log()
             finally:
+                self._close_log()
                 connection.close()
         self._shared.payloads.close()
 
@@ -226,7 +230,6 @@ class Engine:
     def _together(self, operations: Sequence[Operation], group: Group) -> None:
         connection = self._connection
         assert connection is not None
-        self._set_synchronous("NORMAL" if all(operation.relaxed for operation in operations) else "FULL")
         tx = Transaction(connection, self._shared, self._clock.time())
         connection.execute("BEGIN IMMEDIATE")
         committing = False
@@ -249,6 +252,8 @@ class Engine:
             changed = connection.total_changes != before
             committing = True
             connection.execute("COMMIT")
+            if changed and not all(operation.relaxed for operation in operations):
+                self._sync_log()
         except BaseException as error:
             self._roll_back(connection)
             tx.rolled_back(certain=not (committing and _kind(error) == "io"))
@@ -270,10 +275,22 @@ class Engine:
         except sqlite3.Error:
             pass  # the database is opened anew
 
-    def _set_synchronous(self, level: str) -> None:
-        if level != self._synchronous and self._connection is not None:
-            self._connection.execute(f"PRAGMA synchronous = {level}")
-            self._synchronous = level
+    def _close_log(self) -> None:
+        descriptor, self._log = self._log, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _sync_log(self) -> None:
+        """Make every commit so far durable.
+
+        Raises:
+            SyncFailed: some may be lost.
+        """
+        try:
+            self._failpoints.hit("queue.log.sync")
+            os.fdatasync(self._log)
+        except OSError as error:
+            raise SyncFailed(error.errno, error.strerror, str(schema.log_of(self._path))) from error
 
     # --- trouble ---------------------------------------------------------------------------------------------------------
 
@@ -292,6 +309,7 @@ class Engine:
     def _broke(self, error: BaseException) -> None:
         """An I/O error: this connection is not to be trusted any more."""
         connection, self._connection = self._connection, None
+        self._close_log()
         self._trouble = str(error)
         self._retry_at = self._clock.monotonic()
         if connection is not None:
@@ -311,7 +329,8 @@ class Engine:
             self._retry_at = self._clock.monotonic() + _REOPEN_EVERY
             return False
         group.notices.append(("queue.reopened", "queue", {"after": self._trouble}))
-        return True
+        self.checkpoint()  # what the log may have lost is in the database from now on
+        return self._connection is not None
 
     def _heal(self, error: BaseException, group: Group) -> None:
         """The database is malformed: it goes to quarantine, a new one takes what can be read of it."""
@@ -353,7 +372,8 @@ class Engine:
             return
         self._log_grown = True
         try:
-            schema.grow_log(self._connection, self._path, _LOG_SIZE)
+            schema.grow_log(self._connection, _LOG_SIZE)
+            self._sync_log()  # now, not with the next commit
         except (sqlite3.Error, OSError) as error:
             self._roll_back(self._connection)
             if _kind(error) != "full":
@@ -368,7 +388,6 @@ class Engine:
         if connection is None:
             return
         try:
-            self._set_synchronous("FULL")
             self._failpoints.hit("queue.checkpoint")
             _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except (sqlite3.Error, OSError) as error:
@@ -412,8 +431,8 @@ class Engine:
 
 def unavailable(error: BaseException, state: Path) -> BaseException:
     """What the caller is told of an error of the disk or the database; other errors as they are."""
-    if not isinstance(error, (OSError, sqlite3.Error)):
-        return error
+    if not isinstance(error, OSError) and _kind(error) == "other":
+        return error  # a defect, or an argument that makes no sense
     told = StoreUnavailable(
         f"the queue could not be written: {error}", where=str(state), todo="free or repair the disk"
     )

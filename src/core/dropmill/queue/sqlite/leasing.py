@@ -103,7 +103,7 @@ def _take(tx: Transaction, lane: str, before: int, limit: int, max_bytes: int | 
             continue
         total += size
         name = unpack(uid)
-        tx.set_lease(delivery, Held(fence + 1, lane, report, file, file_id or uid, folder, size, tier, tx.now))
+        tx.set_lease(delivery, Held(fence + 1, lane, report, file, file_id or uid, folder, size, tx.now))
         leases.append(
             Lease(
                 id=delivery,

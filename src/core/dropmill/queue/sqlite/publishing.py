@@ -73,9 +73,7 @@ def _plan(tx: Transaction, reports: Sequence[NewReport]) -> list[_Plan]:
 def _known(tx: Transaction, report: NewReport, uid: str | bytes, *, number: int, revision: int, tier: str) -> _Plan:
     """The report exists with these bytes."""
     tx.flush()
-    stored = tier != "gone" and (
-        tier != "row" or tx.execute("SELECT 1 FROM blob WHERE report = ?", (number,)).fetchone() is not None
-    )
+    stored = tier != "gone"
     known = {
         lane: (delivery, state)
         for delivery, lane, state in tx.execute("SELECT id, lane, state FROM delivery WHERE report = ?", (number,))

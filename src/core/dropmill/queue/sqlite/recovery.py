@@ -135,6 +135,8 @@ def _take_over(
             connection.execute("ROLLBACK")
         tx.rolled_back()
         raise
+    if not clean and not shared.opened:
+        shared.stray_blobs = 0
     shared.opened = True
     numbers = load(_meta(connection, "next")) or {}
     for name, table, column in (
@@ -231,11 +233,11 @@ def _reconcile(tx: Transaction, reason: str) -> GivenBack:
 
 def mark_end(connection: sqlite3.Connection, shared: Shared, now: float, *, clean: bool) -> GivenBack:
     """Give back what is held, in its own transaction, and mark whether anything is left to repair."""
-    connection.execute("PRAGMA synchronous = FULL")
     tx = Transaction(connection, shared, now)
     connection.execute("BEGIN IMMEDIATE")
     try:
         given = give_back(tx, "shutdown")
+        tx.collect_garbage()
         numbers = {name: getattr(shared, name) for name in ("next_file", "next_report", "next_delivery")}
         tx.execute("INSERT OR REPLACE INTO meta VALUES ('next', ?)", (dump(numbers),))
         tx.execute("INSERT OR REPLACE INTO meta VALUES ('clean', ?)", (int(clean),))

@@ -19,7 +19,8 @@ _EVENTS = 500
 
 def forget(tx: Transaction, before: float) -> bool:
     """One batch of what came to rest before that time; True: there may be more."""
-    more = _files(tx, before) | _lone_reports(tx, before) | _events(tx, before)
+    more = _files(tx, before) | _lone_reports(tx, before) | _events(tx, before) | _stray_blobs(tx)
+    tx.collect_garbage()
     shared = tx.shared
     numbers = {
         "next_file": shared.next_file,
@@ -64,17 +65,42 @@ def _report(tx: Transaction, report: int, uid: str | bytes) -> None:
 
 
 def _lone_reports(tx: Transaction, before: float) -> bool:
-    """Reports that were offered without a file, all of whose deliveries have ended."""
-    rows = tx.execute(
-        "SELECT d.report, r.uid FROM delivery d JOIN report r ON r.no = d.report WHERE d.file IS NULL"
-        " AND d.state IN ('sent', 'dropped') AND d.updated_at < ?1 AND NOT EXISTS (SELECT 1 FROM delivery o"
-        " WHERE o.report = d.report AND (o.state NOT IN ('sent', 'dropped') OR o.updated_at >= ?1))"
-        " ORDER BY d.updated_at LIMIT ?2",
-        (before, _REPORTS),
+    """Reports that were offered without a file, all of whose deliveries ended before."""
+    shared = tx.shared
+    found = tx.execute(
+        "SELECT no, uid, file FROM report WHERE no > ? AND created_at < ? ORDER BY no LIMIT ?",
+        (shared.swept_reports, before, _EVENTS),
     ).fetchall()
-    for report, uid in dict(rows).items():
-        _report(tx, report, uid)
-    return bool(rows)
+    if not found:
+        shared.swept_reports = 0
+        return False
+    for report, uid, file in found:
+        if (
+            file is None
+            and not tx.execute(
+                "SELECT 1 FROM delivery WHERE report = ? AND (state NOT IN ('sent', 'dropped') OR updated_at >= ?)",
+                (report, before),
+            ).fetchone()
+        ):
+            _report(tx, report, uid)
+    shared.swept_reports = found[-1][0]
+    return len(found) == _EVENTS
+
+
+def _stray_blobs(tx: Transaction) -> bool:
+    """After a crash: payloads whose last need ended, and that were not given back in time."""
+    shared = tx.shared
+    if shared.stray_blobs is None:
+        return False
+    found = [
+        row[0]
+        for row in tx.execute(
+            "SELECT no FROM report WHERE no > ? AND tier <> 'gone' ORDER BY no LIMIT ?", (shared.stray_blobs, _EVENTS)
+        )
+    ]
+    shared.garbage.update(dict.fromkeys(found, 0))
+    shared.stray_blobs = found[-1] if len(found) == _EVENTS else None
+    return shared.stray_blobs is not None
 
 
 def _events(tx: Transaction, before: float) -> bool:

@@ -33,10 +33,7 @@ DELIVERY = (
     "d.id, d.lane, d.state, d.reason, r.uid, r.revision, f.id, f.folder, f.name, d.size, d.created_at, d.updated_at, d.next_at,"
     " d.attempts, d.error, d.code"
 )
-REPORT = (
-    "uid, revision, ordinal, media_type, schema, fields, size, sha256, created_at,"
-    " tier <> 'gone' AND (tier <> 'row' OR EXISTS (SELECT 1 FROM blob WHERE blob.report = report.no))"
-)
+REPORT = "uid, revision, ordinal, media_type, schema, fields, size, sha256, created_at, tier <> 'gone'"
 EVENT = "seq, at, subject, name, data"
 
 
@@ -129,9 +126,10 @@ def event(row: Sequence[Any]) -> Json:
 
 
 def history(connection: sqlite3.Connection, delivery_id: int) -> list[Json]:
-    """The leases of a delivery that have ended, in order."""
+    """The leases of a delivery that have ended, in order; the one that succeeded is kept in its own row."""
     found = connection.execute(
-        "SELECT fence, started_at, ended_at, outcome, answer FROM attempt WHERE delivery = ? ORDER BY fence",
+        "SELECT fence, started_at, ended_at, outcome, answer FROM attempt WHERE delivery = ?1 UNION ALL"
+        " SELECT fence, started_at, updated_at, 'sent', receipt FROM delivery WHERE id = ?1 AND state = 'sent' ORDER BY 1",
         (delivery_id,),
     )
     return [attempt(row) for row in found]

@@ -8,13 +8,12 @@ every list that people ask for is a range of one index.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
 from dropmill.queue.errors import SchemaTooNew
 
-__all__ = ["CACHE_KIB", "TABLES", "VERSION", "check_version", "connect", "create", "grow_log"]
+__all__ = ["CACHE_KIB", "TABLES", "VERSION", "check_version", "connect", "create", "grow_log", "log_of"]
 
 VERSION = 1
 
@@ -116,14 +115,15 @@ CREATE TABLE delivery (
     fence INTEGER NOT NULL DEFAULT 0,
     owner TEXT,
     code TEXT,                            -- of the last failure
-    error TEXT
+    error TEXT,
+    started_at REAL,                      -- of the attempt that succeeded
+    receipt TEXT                          -- what the destination answered to it
 );
 CREATE INDEX delivery_by_state ON delivery (lane, state);
 CREATE UNIQUE INDEX delivery_by_report ON delivery (report, lane);
 CREATE INDEX delivery_due ON delivery (lane, next_at) WHERE state = 'delayed';
-CREATE INDEX delivery_lone ON delivery (updated_at) WHERE file IS NULL AND state IN ('sent', 'dropped');
 
--- One row for each lease that ended: the fence counts the leases of a delivery.
+-- One row for each lease that ended in vain: the fence counts the leases of a delivery.
 CREATE TABLE attempt (
     delivery INTEGER NOT NULL,
     fence INTEGER NOT NULL,
@@ -152,11 +152,13 @@ _FILLER = 1_000_000
 def connect(path: Path) -> sqlite3.Connection:
     """The one write connection; it belongs to the thread that calls this.
 
+    A commit is written and not synced: who makes it syncs the log himself (`log_of`) where what it did must last, and need not
+    where its loss only makes work be done again. Checkpoints sync what they must.
     Automatic checkpoints are only a safety net above the engine's own, which it makes when there is nothing to do.
     """
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=512, timeout=10.0)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 16384")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -164,12 +166,11 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def grow_log(connection: sqlite3.Connection, path: Path, size: int) -> None:
+def grow_log(connection: sqlite3.Connection, size: int) -> None:
     """Let the write-ahead log take its room on disk once and for all: commits into a file that does not grow cost half.
 
     What is written for that is rolled back, so that neither the database nor the log's content has it.
     """
-    connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = 20")  # pages that do not fit are spilled into the log
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -178,12 +179,11 @@ def grow_log(connection: sqlite3.Connection, path: Path, size: int) -> None:
         connection.execute("ROLLBACK")
     finally:
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("PRAGMA synchronous = FULL")
-    descriptor = os.open(path.with_name(f"{path.name}-wal"), os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)  # now, not with the next commit
-    finally:
-        os.close(descriptor)
+
+
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a database."""
+    return path.with_name(f"{path.name}-wal")
 
 
 def create(connection: sqlite3.Connection) -> None:

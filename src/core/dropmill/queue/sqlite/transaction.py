@@ -24,6 +24,9 @@ from dropmill.queue.sqlite.payloads import Payloads, Placed
 __all__ = ["NEVER", "Held", "Notice", "Shared", "Transaction"]
 
 NEVER = float("inf")
+_GARBAGE = 256
+_GARBAGE_BYTES = 4 * 1024 * 1024
+"""Payloads that nobody needs any more, and their bytes, that are given back at the latest."""
 
 Notice = tuple[str, str, Mapping[str, Any]]
 """Name, subject and data of an event."""
@@ -40,7 +43,6 @@ class Held(NamedTuple):
     """The file's id, or the report's where it has no file: whom events are about."""
     folder: str | None
     size: int
-    tier: str
     started: float
 
 
@@ -65,6 +67,12 @@ class Shared:
     """Every file in state converting, by id: its number, folder and name (as a column)."""
     refused: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By file: the items and bytes that its publication needed and there was no room for."""
+    garbage: dict[int, int] = field(default_factory=dict)
+    """Reports whose payload a delivery has ceased to need, and its bytes. After a crash retention looks for those forgotten."""
+    stray_blobs: int | None = None
+    """Where that search has come to; None: there is nothing to look for."""
+    swept_reports: int = 0
+    """Reports up to this one were looked at in the current round of retention."""
     swept: int = 0
     """Events up to this one were looked at in the current round of retention."""
     sealed: bool = False
@@ -96,7 +104,8 @@ class Transaction:
         self._later: dict[str, list[Sequence[Any]]] = {}
         self._required: dict[str, str] = {}
         self._ended: dict[int, list[int]] = {}
-        self._unneeded: set[int] = set()
+        self._unneeded: dict[int, int] = {}
+        self._collected = False
         self._events: list[tuple[float, str | bytes, str, str]] = []
         self._leases: dict[int, Held | None] = {}
         self._converting: dict[str, tuple[int, str, Any] | None] = {}
@@ -139,11 +148,16 @@ class Transaction:
             self.executemany(_SETTLE, [(ended, dead, file) for file, (ended, dead) in self._ended.items()])
             self._ended.clear()
             self.topics.add("disposals")
-        if self._unneeded:
-            self._give_back_payloads()
 
-    def _give_back_payloads(self) -> None:
-        for report in self._unneeded:
+    def _maybe_collect_garbage(self) -> None:
+        garbage = {**self.shared.garbage, **self._unneeded}
+        if len(garbage) >= _GARBAGE or sum(garbage.values()) >= _GARBAGE_BYTES:
+            self.collect_garbage()
+
+    def collect_garbage(self) -> None:
+        """Give back the payloads that no delivery needs any more, all that have come together."""
+        self.flush()
+        for report in {*self.shared.garbage, *self._unneeded}:
             row = self.execute(
                 "SELECT tier, segment, place FROM report WHERE no = ?1 AND tier <> 'gone' AND NOT EXISTS"
                 " (SELECT 1 FROM delivery WHERE report = ?1 AND state NOT IN ('sent', 'dropped'))",
@@ -157,6 +171,7 @@ class Transaction:
                 else:
                     self.freed(tier, segment, place if tier == "file" else None)
         self._unneeded.clear()
+        self._collected = True
 
     def ended(self, file: int | None, *, dead: int) -> None:
         """A pending delivery of the file has ended (`dead`: 1, as a dead letter): it goes where that takes it."""
@@ -168,12 +183,10 @@ class Transaction:
                 counts[0] += 1
                 counts[1] += dead
 
-    def unneeded(self, report: int, tier: str | None = None) -> None:
-        """A delivery does not need the report's payload any more: the last one gives it back."""
-        if tier == "row":
-            self.later(_DELETE_BLOB, (report,))
-        else:
-            self._unneeded.add(report)
+    def unneeded(self, report: int, size: int) -> None:
+        """A delivery does not need the report's payload any more. Payloads that nobody needs are given back many at a time:
+        each by itself costs more pages than everything else about an acknowledgement."""
+        self._unneeded[report] = size
 
     def event(self, subject: str | bytes, name: str, data: Mapping[str, Any]) -> None:
         """Something that `explain` tells; written with the transaction."""
@@ -242,6 +255,8 @@ class Transaction:
     def prepare(self) -> None:
         """The last writes before the commit: payloads synced, events and counts in their tables."""
         self.flush()
+        if self._unneeded:
+            self._maybe_collect_garbage()
         self.shared.payloads.sync()
         if self._events:
             self.executemany("INSERT INTO event (at, subject, name, data) VALUES (?, ?, ?, ?)", self._events)
@@ -251,6 +266,9 @@ class Transaction:
         """It is durable."""
         shared = self.shared
         self.ledger.committed()
+        if self._collected:
+            shared.garbage.clear()
+        shared.garbage.update(self._unneeded)
         _apply(shared.leases, self._leases)
         _apply(shared.converting, self._converting)
         payloads = shared.payloads
@@ -277,10 +295,6 @@ _SETTLE = (
     "UPDATE file SET pending = pending - ?1, dead = dead + ?2, disposal ="
     " CASE WHEN pending = ?1 AND target IS NULL AND state IN ('converted', 'finished')"
     " THEN nullif(CASE WHEN dead + ?2 > 0 OR dropped > 0 THEN 'failed' ELSE 'done' END, laid) ELSE disposal END WHERE no = ?3"
-)
-_DELETE_BLOB = (
-    "DELETE FROM blob WHERE report = ?1 AND NOT EXISTS"
-    " (SELECT 1 FROM delivery WHERE report = ?1 AND state NOT IN ('sent', 'dropped'))"
 )
 
 
