@@ -72,13 +72,15 @@ def run(state: Path, seed: int, turns: int, failpoints: str, *, kill_after: floa
         stderr=subprocess.PIPE,
         env={**os.environ, "DROPMILL_FAILPOINTS": failpoints},
     )
+    assert process.stdout is not None
+    first = os.read(process.stdout.fileno(), 1)  # it has begun: what starting takes is no part of its life
     try:
         output, errors = process.communicate(timeout=60 if kill_after is None else kill_after)
     except subprocess.TimeoutExpired:
         process.kill()
         output, errors = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), errors.decode()
-    return output
+    return first + output
 
 
 def rows(state: Path) -> dict[tuple[str, str], str]:
