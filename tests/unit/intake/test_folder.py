@@ -490,7 +490,12 @@ async def test_a_dead_watch_is_noticed_and_made_anew(make: Make, root: Path) -> 
     first = folder.inbox._watch
     first._reader.ended = True
     first._reader.stop()
-    await running.until(lambda: folder.inbox._watch is not first and not folder.inbox._watch.silent, "a new watch")
+
+    def made_anew() -> bool:
+        watch = folder.inbox._watch
+        return watch not in (None, first) and not watch.silent
+
+    await running.until(made_anew, "a new watch")
     (root / "a.csv").write_bytes(b"x")
     await running.claimed(1)
 

@@ -15,6 +15,7 @@ from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.ids import IdSource
 from dropmill.intake.errors import UnknownFolder
 from dropmill.intake.submit import Submitter
+from dropmill.intake.thread import RootThread
 from dropmill.queue.errors import QueueFull
 from dropmill.queue.records import FileState
 from dropmill.queue.sqlite import SqliteStore
@@ -178,3 +179,33 @@ async def test_a_copy_without_a_row_is_told_of_when_the_queue_was_replaced(
 
 async def test_nothing_to_recover(submitter: Submitter, folder: FolderSettings) -> None:
     assert await submitter.recover({"inbox": folder}) == []
+
+
+@pytest.mark.parametrize("moved", [True, False])
+@pytest.mark.parametrize("name", ["a.csv", "n" * 251 + ".csv"])
+async def test_a_copy_with_a_row_goes_on_after_a_crash(
+    submitter: Submitter, folder: FolderSettings, store: SqliteStore, tmp_path: Path, name: str, moved: bool
+) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    thread = RootThread("test", SystemClock())
+    row = submitter._arrive(tmp_path / name, folder, thread)
+    await store.add_files([row])
+    if moved:
+        submitter._take_in([row])
+    assert await submitter.recover({"inbox": folder}) == []
+    (file,) = await store.next_files(9)
+    assert file.id == row.id
+    assert Path(file.place).read_bytes() == b"content"
+    assert os.listdir(tmp_path / "state" / "submitted" / ".arriving") == []
+
+
+async def test_a_copy_that_is_not_what_its_row_says_is_not_taken(
+    submitter: Submitter, folder: FolderSettings, store: SqliteStore, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    row = submitter._arrive(tmp_path / "a", folder, RootThread("test", SystemClock()))
+    await store.add_files([row])
+    Path(row.origin).write_bytes(b"CONTENT")
+    await submitter.recover({"inbox": folder})
+    assert await store.next_files(9) == []
+    assert await store.unconfirmed_files() == []

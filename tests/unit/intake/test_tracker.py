@@ -176,12 +176,17 @@ def test_counts_say_how_many_wait_for_what() -> None:
 
 def test_stale_entries_are_swept() -> None:
     one = tracker()
-    for number in range(5000):
+    one.observe("b", stamp(7), 0.0)
+    assert one.take(2.0, 1) == ["b"]
+    for number in range(3000):
         one.observe("a", stamp(number), float(number))
-        one.take(number + 2.0, 1)
-        one.give_back("a")
-    one.reconcile(candidates(("a", stamp(1)), at=9e3), 1)
-    assert len(one._due) + len(one._ready) < 3000
+        one.give_back("b")
+    assert len(one._due) >= 3000
+    assert len(one._ready) >= 3000
+    one.reconcile(candidates(("a", stamp(2999)), ("b", stamp(7)), at=3000.0), 2)
+    assert len(one._due) < 10
+    assert len(one._ready) < 10
+    assert one.take(5000.0, 9) == ["b", "a"]
 
 
 class Waiting(RuleBasedStateMachine):
