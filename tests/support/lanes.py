@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import sqlite3
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +18,8 @@ from dropmill.config.settings import DestinationSettings, QueueSettings
 from dropmill.delivery.lane import Lane
 from dropmill.foundation.clock import Clock, SystemClock
 from dropmill.foundation.failpoints import Failpoints
+from dropmill.queue.queries import DeliveryQuery
+from dropmill.queue.reader import QueueReader
 from dropmill.queue.records import NewReport
 from dropmill.queue.sqlite import SqliteStore
 from dropmill_plugins.transports.http import SPEC
@@ -154,6 +156,7 @@ class Site:
         self.home = home
         self.clock = clock
         self.store = self._make()
+        self.reader = QueueReader(home / "state", clock=clock)
         self.events: list[AgentEvent] = []
         self._heard = asyncio.Event()
 
@@ -197,32 +200,36 @@ class Site:
 
     def deliveries(self, lane: str = "d") -> dict[str, tuple[str, int]]:
         """State and charged attempts of each delivery, by report."""
-        return {row["uid"]: (row["state"], row["attempts"]) for row in self.rows(lane)}
+        return {row["reportId"]: (row["state"], row["attempts"]) for row in self.rows(lane)}
 
     def rows(self, lane: str = "d") -> list[dict[str, Any]]:
-        connection = sqlite3.connect(f"file:{self.home}/state/queue.db?mode=ro", uri=True)
-        connection.row_factory = sqlite3.Row
-        try:
-            found = connection.execute(
-                "SELECT r.uid, d.* FROM delivery d JOIN report r ON r.no = d.report WHERE d.lane = ? ORDER BY d.id",
-                (lane,),
-            )
-            return [dict(row) for row in found]
-        finally:
-            connection.close()
+        """Its deliveries, oldest first, as people see them."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self.reader.deliveries(DeliveryQuery(lane=[lane]), after=after, limit=1000)
+            found += page["items"]
+            after = page["next"]
+            if after is None:
+                return found[::-1]
+
+    def due_in(self, lane: str = "d") -> float:
+        """Seconds until its one delayed delivery is due."""
+        (row,) = self.rows(lane)
+        assert row["state"] == "delayed"
+        return datetime.fromisoformat(row["nextAt"]).timestamp() - self.clock.time()
 
     def answers(self, uid: str, lane: str = "d") -> list[tuple[str, Mapping[str, Any]]]:
         """The history of a delivery: how each attempt ended, and the answer."""
-        connection = sqlite3.connect(f"file:{self.home}/state/queue.db?mode=ro", uri=True)
-        try:
-            found = connection.execute(
-                "SELECT a.outcome, a.answer FROM attempt a JOIN delivery d ON d.id = a.delivery JOIN report r ON r.no = d.report"
-                " WHERE r.uid = ? AND d.lane = ? ORDER BY a.fence",
-                (uid, lane),
-            )
-            return [(outcome, json.loads(answer)) for outcome, answer in found]
-        finally:
-            connection.close()
+        (number,) = [row["id"] for row in self.rows(lane) if row["reportId"] == uid]
+        delivery = self.reader.delivery(number)
+        assert delivery is not None
+        return [(attempt["outcome"], attempt["answer"]) for attempt in delivery["history"]]
+
+    def told(self, subject: str, name: str) -> list[Mapping[str, Any]]:
+        """The data of the events that the queue keeps about a subject."""
+        events = self.reader.events(limit=10_000)
+        return [event["data"] for event in events if (event["subject"], event["name"]) == (subject, name)]
 
     def lane(
         self,
@@ -238,7 +245,7 @@ class Site:
         **settings: Any,
     ) -> Lane:
         spec = spec or TransportSpec("scripted", "", caps or TransportCaps())
-        quick = {"backoff": 0.02, "backoff_cap": 0.1, "probe_every": 0.1, "timeout": 5.0}
+        quick = {"backoff": 0.02, "backoff_cap": 0.1, "probe_every": 0.1, "timeout": 20.0}
         destination = DestinationSettings(name=name, transport=spec.id, options={}, **{**quick, **settings})
         return Lane(
             destination,
@@ -277,14 +284,15 @@ async def site(home: Path, clock: Clock | None = None) -> AsyncIterator[Site]:
         yield made
         assert made.store.gauges.leased == 0, made.rows()
     finally:
+        made.reader.close()
         await made.store.close(clean=True)
 
 
 def http_lane(
     queue: Site, url: str, *, options: dict[str, Any] | None = None, name: str = "d", **settings: Any
 ) -> Lane:
-    """A lane that PUTs to a server, impatient."""
+    """A lane that PUTs to a server."""
     transport = HttpTransport(
-        {"url": url + "/{key}", "method": "PUT", "read_timeout": 0.3, "connect_timeout": 2.0, **(options or {})}
+        {"url": url + "/{key}", "method": "PUT", "read_timeout": 10.0, "connect_timeout": 10.0, **(options or {})}
     )
     return queue.lane(transport, spec=SPEC, name=name, **settings)

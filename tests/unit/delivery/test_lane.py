@@ -129,9 +129,7 @@ async def test_back_off_grows_and_a_wish_of_the_destination_is_kept(still_queue:
     async with queue.running(lane):
         for number in (1, 2, 3):
             await queue.until(lambda number=number: len(queue.names("delivery.failed")) == number)
-            (row,) = queue.rows()
-            assert row["state"] == "delayed"
-            due.append(row["next_at"] - queue.clock.time())
+            due.append(queue.due_in())
             queue.clock.advance(due[-1] - 0.001)
             lane.wake()
             await asyncio.sleep(0.02)
@@ -162,30 +160,65 @@ async def test_a_send_that_hangs_is_ended_and_counts(queue: Site) -> None:
     assert lane.status().counts["timeout"] == 1
 
 
+class Clinging:
+    """A send that does not let go when it is cancelled."""
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, batch):
+        while not self.let_go.is_set():
+            try:
+                await self.let_go.wait()
+            except asyncio.CancelledError:
+                continue
+        return [Delivered("late")] * len(batch)
+
+
+@pytest.mark.parametrize("then", [[], [Retry("503")] * 5, [Unavailable("away")]])
 async def test_a_send_that_does_not_let_go_is_shown_and_the_others_go_on(
-    queue: Site, monkeypatch: pytest.MonkeyPatch
+    queue: Site, monkeypatch: pytest.MonkeyPatch, then: list[object]
 ) -> None:
     monkeypatch.setattr("dropmill.delivery.lane._GRACE", 0.05)
     monkeypatch.setattr("dropmill.delivery.lane._BEAT", 0.02)
     await queue.offer(*range(20))
-    let_go = asyncio.Event()
-
-    async def cling(batch):
-        while not let_go.is_set():
+    cling = Clinging()
+    transport = ScriptedTransport(cling, *then)
+    lane = queue.lane(transport, timeout=0.5, concurrency=2)
+    try:
+        async with queue.running(lane):
             try:
-                await let_go.wait()
-            except asyncio.CancelledError:
-                continue
-        return Delivered("late")
+                await queue.until(lambda: "stuck" in queue.states() and sent(queue) == 19)
+                assert lane.status().state is LaneState.STUCK and "1 of 1 sends" in lane.status().reason
+            finally:
+                cling.let_go.set()
+            await queue.until(lambda: sent(queue) == 20)
+            await queue.until(lambda: queue.states()[-1:] == ["running"])
+    finally:
+        cling.let_go.set()
 
-    transport = ScriptedTransport(cling)
-    lane = queue.lane(transport, timeout=0.05, concurrency=2)
-    async with queue.running(lane):
-        await queue.until(lambda: "stuck" in queue.states() and sent(queue) == 19)
-        assert "1 of 1 sends" in lane.status().reason
-        let_go.set()
-        await queue.until(lambda: sent(queue) == 20)
-        await queue.until(lambda: queue.states()[-1:] == ["running"])
+
+async def test_sends_that_do_not_let_go_never_use_up_more_than_their_places(
+    queue: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropmill.delivery.lane._GRACE", 0.02)
+    monkeypatch.setattr("dropmill.delivery.lane._BEAT", 0.02)
+    await queue.offer(*range(20))
+    cling = Clinging()
+    transport = ScriptedTransport(*[cling] * 20)
+    lane = queue.lane(transport, timeout=0.02, concurrency=3)
+    try:
+        async with queue.running(lane):
+            try:
+                await queue.until(lambda: "stuck" in queue.states() and lane.status().reason.startswith("3 of 3"))
+                lane.probe_now()
+                await asyncio.sleep(0.3)
+                assert transport.in_flight == 3 and transport.calls["probe"] == 1
+            finally:
+                cling.let_go.set()
+            await queue.until(lambda: sent(queue) == 20)
+    finally:
+        cling.let_go.set()
 
 
 async def test_a_listener_that_fails_does_not_touch_the_lane(queue: Site) -> None:

@@ -350,15 +350,11 @@ async def test_no_secret_is_kept_or_told(queue: Site, capfd: pytest.CaptureFixtu
 
 
 async def test_states_are_kept_as_events_of_the_destination(queue: Site) -> None:
-    import sqlite3
-
     await queue.offer(1)
     async with queue.running(queue.lane(ScriptedTransport(Unavailable("refused")))):
         await queue.until(lambda: sent(queue) == 1)
-    with sqlite3.connect(f"file:{queue.home}/state/queue.db?mode=ro", uri=True) as connection:
-        rows = connection.execute("SELECT data FROM event WHERE subject = 'd' AND name = 'lane.state'").fetchall()
-    connection.close()
-    assert len(rows) >= 4 and "refused" in str(rows)
+    told = queue.told("d", "lane.state")
+    assert len(told) >= 4 and "refused" in str(told)
 
 
 async def test_the_heart_beats_while_sends_hang_and_while_nothing_happens(

@@ -238,7 +238,7 @@ class Lane:
 
     async def _advance(self, sends: Crew, books: Crew) -> float:
         """One look: ask the destination, send, lease, or give back. Answers in how many seconds to look again at the latest."""
-        busy = bool(self._sends) or self._probing
+        busy = self._live() > 0 or self._probing
         if self._must_prepare(busy):
             if not busy:
                 self._probing = True
@@ -267,13 +267,15 @@ class Lane:
 
     async def _try_one(self, sends: Crew, books: Crew) -> float:
         """On trial: one item alone, and if possible none of those that were refused just before."""
-        if self._sends:
+        overdue = self._overdue()
+        if self._live() or len(overdue) >= self._width:
             return _BEAT
         suspects = self._gate.suspects()
         batch = self._fitting(self._ledger.take_one(suspects))
         if batch:
             await self._begin(sends, batch)
-        elif not self._ledger.leased:  # what was given back must be there to be handed out again
+        elif self._ledger.leased <= sum(send.items for send in overdue):
+            # Not before all others are settled: what was given back must be there to be handed out again.
             return await self._claim(books, min(len(suspects) + 1, _MAX_PREFETCH))
         return _BEAT
 
@@ -372,18 +374,22 @@ class Lane:
         await heart.wait_quiesce()
         self.wake()
 
-    def _overdue(self) -> int:
+    def _overdue(self) -> list[_Send]:
         """Sends that were cancelled a while ago and go on."""
         before = self._clock.monotonic() - self._settings.timeout - _GRACE
-        return sum(send.began < before for send in self._sends.values())
+        return [send for send in self._sends.values() if send.began < before]
+
+    def _live(self) -> int:
+        """Sends of which an end can be expected."""
+        return len(self._sends) - len(self._overdue())
 
     def _state(self) -> tuple[LaneState, str]:
         if not self._running:
             return LaneState.STOPPED, ""
         if self._paused:
             return LaneState.PAUSED, self._paused
-        if (overdue := self._overdue()) > 0:
-            return LaneState.STUCK, f"{overdue} of {len(self._sends)} sends do not end although their time is up"
+        if overdue := self._overdue():
+            return LaneState.STUCK, f"{len(overdue)} of {len(self._sends)} sends do not end although their time is up"
         breaker = self._gate.breaker
         if breaker.circuit is Circuit.CLOSED:
             return (LaneState.RUNNING if self._courier.ready else LaneState.STARTING), ""
