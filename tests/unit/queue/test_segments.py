@@ -152,6 +152,25 @@ def test_surplus_empty_segments_go(tmp_path: Path) -> None:
     segments.close()
 
 
+def test_a_segment_is_written_ahead_for_later(tmp_path: Path) -> None:
+    segments = opened(tmp_path)
+    assert not segments.provide(), "nobody uses segments"
+    put(segments, b"a" * 300)
+    assert segments.provide()
+    assert not segments.provide(), "one is enough"
+    assert put(segments, b"b" * 300) == (2, 0), "what was written before is preferred"
+    segments.release(1)
+    assert segments.provide(), "the first one, now that it is empty"
+    assert put(segments, b"c" * 600) == (2, 300)
+    assert put(segments, b"d" * 600) == (1, 0)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["1", "2"]
+    segments.close()
+    segments = opened(tmp_path, live=[(2, 2, 900)])
+    assert put(segments, b"e" * 600) == (1, 0)
+    assert segments.provide()
+    segments.close()
+
+
 def test_threads_append_side_by_side(tmp_path: Path) -> None:
     segments = opened(tmp_path)
     places: list[tuple[tuple[int, int], bytes]] = []
@@ -193,7 +212,7 @@ async def test_a_dead_letter_does_not_hold_a_whole_segment(bench: Any) -> None:
         for _ in range(70):
             await store.offer([bench.report(f"again{_}", body)])
             await deliver(store)
-        assert sorted(entry.name for entry in (bench.state / "segments").iterdir()) == ["1", "2"]
+        assert len(list((bench.state / "segments").iterdir())) <= 3
         await store.retry([dead.id])
         (again,) = (await store.claim("out", 1)).leases
         assert b"".join([piece async for piece in store.read(again, 65_536)]) == b"d" * 100_000

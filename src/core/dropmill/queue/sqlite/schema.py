@@ -96,6 +96,7 @@ CREATE TABLE report (
 );
 CREATE INDEX report_by_file ON report (file) WHERE file IS NOT NULL;
 CREATE INDEX report_by_segment ON report (segment) WHERE segment IS NOT NULL;
+CREATE INDEX report_in_file ON report (no) WHERE tier = 'file';
 
 -- Small payloads, apart: in the item's own row every change of state would rewrite them.
 CREATE TABLE blob (report INTEGER PRIMARY KEY, data BLOB NOT NULL);

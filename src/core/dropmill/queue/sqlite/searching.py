@@ -19,7 +19,7 @@ from dropmill.queue.sqlite.walking import Ranges, walk
 
 __all__ = ["DELIVERIES", "FILES", "Search", "Table", "count", "deliveries", "files", "find_files", "search"]
 
-BUDGET = 0.08
+BUDGET = 0.05
 """Seconds that a page may look for rows that match."""
 _CHUNK = 200
 

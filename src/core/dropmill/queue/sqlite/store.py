@@ -49,6 +49,7 @@ from dropmill.queue.sqlite import engine as engines
 from dropmill.queue.sqlite.codec import pack
 from dropmill.queue.sqlite.engine import Engine, Group, Operation, unavailable
 from dropmill.queue.sqlite.payloads import Placed
+from dropmill.queue.sqlite.segments import SEGMENT_SIZE
 from dropmill.queue.sqlite.transaction import Notice, Transaction
 from dropmill.queue.sqlite.writer import Writer
 from dropmill.queue.wakeups import Wakeups
@@ -111,6 +112,7 @@ class SqliteStore:
         self._disk: concurrent.futures.ThreadPoolExecutor | None = None
         self._gauges = Gauges()
         self._retention = settings.retention
+        self._min_free_disk = settings.min_free_disk
         self._files_due: asyncio.TimerHandle | None = None
 
     # --- life ------------------------------------------------------------------------------------------------------------
@@ -489,4 +491,10 @@ class SqliteStore:
     async def maintain(self) -> bool:
         before = self._clock.time() - self._retention
         more = await self._submit(partial(retention.forget, before=before), ended=self._engine.upkeep)
-        return await self._submit(compaction.compact) or more
+        more |= await self._submit(compaction.compact)
+        if not more and self._gauges.free_disk - self._min_free_disk > 4 * SEGMENT_SIZE:
+            try:
+                await self._in_thread(self._engine.payloads.segments.provide)
+            except OSError as error:
+                raise unavailable(error, self._state) from error
+        return more
