@@ -47,12 +47,25 @@ class Ended:
         return [line.split("\t") for line in self.out.splitlines()]
 
 
+class Screen(io.TextIOWrapper):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class Command:
     def __init__(self, config: Path) -> None:
         self.config = config
 
-    def __call__(self, *arguments: str, code: int | None = 0) -> Ended:
-        streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    def shown(self, *arguments: str, code: int | None = 0) -> str:
+        """What a person sees on a terminal."""
+        return self(*arguments, code=code, stream=Screen).out
+
+    def __call__(
+        self, *arguments: str, code: int | None = 0, stream: type[io.TextIOWrapper] = io.TextIOWrapper
+    ) -> Ended:
+        streams = [stream(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
             ended = execute([*arguments, "--config", str(self.config)])
         out, err = (stream.buffer.getvalue().decode("utf-8", "surrogateescape") for stream in streams)
@@ -232,6 +245,65 @@ def test_without_a_store_there_is_nothing_to_read(empty: Command) -> None:
     shape = empty.json("status")
     assert (shape["state"], shape["files"], shape["queue"]["items"]) == ("offline", {}, 0)
     assert "no queue yet" in shape["reason"]
+
+
+# --- on a terminal ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.mark.usefixtures("wide")
+def test_status_for_people(live: Command, background: Background) -> None:
+    text = live.shown("status")
+    assert text.startswith("running since ")
+    assert "1 converted, 1 parked, 1 failed" in text
+    assert "queue: 0 of 1000 items" in text
+    assert "DM-P012: a plugin is in quarantine - look at it" in text
+    assert [line.split() for line in text.splitlines() if "reports" in line] == [["reports", "0", "0", "0", "1", "0"]]
+    background.desk.supervised.update(state="stopping", reason="SIGTERM")
+    background.desk.stop_progress = {"phase": "force", "left": 3.0, "waiting_for": ["lane x"], "in_flight": {}}
+    text = live.shown("status")
+    assert "SIGTERM" in text.splitlines()[0]
+    assert "stopping, phase force: waiting for lane x; 3 s at most" in text
+
+
+@pytest.mark.usefixtures("wide")
+def test_status_for_people_without_an_agent(background: Background, seeded: dict[str, Any], empty: Command) -> None:
+    background.stop()
+    assert empty.shown("status").startswith("offline: no agent runs\n")
+
+
+@pytest.mark.usefixtures("wide")
+def test_status_for_people_before_anything_was_queued(empty: Command) -> None:
+    text = empty.shown("status")
+    assert text.startswith("offline: no agent runs, and there is no queue yet\n")
+    assert "files: none" in text
+
+
+@pytest.mark.usefixtures("wide")
+def test_lists_for_people(live: Command) -> None:
+    files = live.shown("files")
+    assert "1 B" in files
+    assert "which.json" in files
+    assert "T" not in files.split("which.json")[1].splitlines()[0].split("2026")[0]
+    assert "HTTP" not in live.shown("deliveries", "--state", "sent")
+
+
+@pytest.mark.usefixtures("wide")
+def test_explain_for_people(live: Command, seeded: dict[str, Any]) -> None:
+    assert "file.failed" in live.shown("explain", seeded["bad"])
+
+
+@pytest.mark.usefixtures("wide")
+def test_waiting_shows_that_it_waits(live: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("a")
+    assert "1 of 1 files under way" in live.shown(
+        "submit", "--wait", "--timeout", "0.3", str(tmp_path / "a.json"), code=1
+    )
 
 
 # --- changing --------------------------------------------------------------------------------------------------------------

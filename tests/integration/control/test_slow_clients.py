@@ -338,10 +338,18 @@ async def test_pipelined_requests_are_answered_in_order(running: Any) -> None:
     assert (await client.answer())[1].startswith(b"no need")
 
 
-@pytest.mark.parametrize("path", ["/unknown", "/exit"])
-async def test_failing_handler_is_answered_500_and_the_server_lives(running: Any, path: str) -> None:
+async def test_failing_handler_is_a_problem_with_its_reason_and_the_server_lives(running: Any) -> None:
     client = await running.connect()
-    await client.send(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+    await client.send(b"GET /unknown HTTP/1.1\r\n\r\n")
+    problem = await client.problem()
+    assert (problem["status"], problem["code"]) == (500, "DM-H000")
+    assert "ValueError: a handler's mistake" in problem["what"]
+    await running.alive()
+
+
+async def test_handler_that_exits_ends_nothing_but_itself(running: Any) -> None:
+    client = await running.connect()
+    await client.send(b"GET /exit HTTP/1.1\r\n\r\n")
     status, _ = await client.answer()
     assert status == 500
     await running.alive()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import os
 import stat
@@ -293,6 +295,25 @@ def test_json_with_line_ends_stays_on_its_line(tmp_path: Path, capfdbinary: pyte
     assert [json.loads(line) for line in lines] == [{"a": "x\ny"}, [1]]
 
 
+def test_what_the_core_logs_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    import structlog
+
+    from dropmill.cli.logs import to_stderr
+
+    to_stderr()
+    log = structlog.get_logger("anything")
+    log.info("nobody needs this")
+    log.warning("the disk is slow", seconds=3)
+    try:
+        raise ValueError("why")
+    except ValueError:
+        log.exception("it failed")
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err.startswith("warning: the disk is slow (seconds: 3)\nerror: it failed\nTraceback")
+    assert "ValueError: why" in streams.err
+
+
 # --- ends ------------------------------------------------------------------------------------------------------------------
 
 
@@ -380,3 +401,82 @@ def test_errors_as_text_and_json() -> None:
 def test_an_answer_without_words_still_says_something() -> None:
     assert "418" in str(Answered({}, status=418))
     assert str(Problem(code="x", what="y")) == "x: y"
+
+
+# --- run -------------------------------------------------------------------------------------------------------------------
+
+
+def test_run_says_where_to_drop_and_where_reports_appear(home: Path) -> None:
+    from dropmill.cli.config import read
+    from dropmill.cli.run import _introduce
+    from dropmill.cli.session import Session
+
+    config = home / "dropmill.toml"
+    config.write_text(
+        config.read_text()
+        + '[[destination]]\nname = "far"\ntransport = "http"\noptions = { url = "https://example.com/in/{key}" }\n'
+    )
+    for in_json in (False, True):
+        stream = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+        with contextlib.redirect_stdout(stream):
+            session = Session(config, as_json=in_json)
+            _introduce(session, read(session).settings)
+        text = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+        if in_json:
+            shape = json.loads(text)
+            assert shape["folders"] == {"inbox": str(home / "inbox")}
+            assert shape["destinations"] == {"reports": str(home / "reports"), "far": "https://example.com/in/{key}"}
+            assert shape["socket"] == str(home / "state" / "agent.sock")
+        else:
+            assert f"drop files into {home / 'inbox'}  (inbox)" in text
+            assert f"reports appear at {home / 'reports'}  (reports)" in text
+
+
+def test_run_shows_no_password_of_a_url() -> None:
+    from dropmill.cli.run import _where
+
+    assert _where("http", {"url": "https://me:secret@example.com/x"}, Path("/")) == "https://example.com/x"
+    assert _where("mqtt", {"host": "x"}, Path("/")) == "mqtt"
+
+
+def test_run_with_a_bad_configuration(home: Path, run: Run) -> None:
+    (home / "dropmill.toml").write_text("[nonsense]\n")
+    ended = run("run", code=4)
+    assert ended.out == ""
+    assert not (home / "state").exists()
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failures_record_reads_like_a_sentence_or_two() -> None:
+    from dropmill.cli.explain import _tell_error
+    from dropmill.cli.output import Output
+
+    stream = io.StringIO()
+    _tell_error(
+        Output(as_json=False, stream=stream),
+        {
+            "code": "DM-V012",
+            "message": "it crashed",
+            "line": 7,
+            "plugin": "acme",
+            "version": "2.0",
+            "outcome": "crash",
+            "attempt": 2,
+            "signal": "SIGSEGV",
+            "exception": {"traceback": "\n".join(f"frame {number}" for number in range(50))},
+            "stack": "the stack",
+            "output": "",
+            "next": "dropmill retry ID",
+        },
+    )
+    text = stream.getvalue()
+    assert text.startswith(
+        "  error DM-V012: it crashed (line 7)\n    plugin acme, version 2.0, outcome crash, attempt 2, "
+    )
+    assert "frame 49" in text
+    assert "frame 10\n" not in text
+    assert "    stack:\n      the stack\n" in text
+    assert "output" not in text
+    assert text.endswith("    to do: dropmill retry ID\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dropmill.cli.logs import to_stderr
 from dropmill.cli.output import Column
 from dropmill.cli.session import Session, with_session
 
@@ -76,6 +77,7 @@ def schema(session: Session) -> None:
     from dropmill.config import compose, read_pins
     from dropmill.plugins import load
 
+    to_stderr()
     session.output.json(compose(load(read_pins(session.config))))
 
 
@@ -88,6 +90,7 @@ def read(session: Session) -> Configuration[Registry]:
     from dropmill import config as configuration
     from dropmill.plugins import load
 
+    to_stderr()
     return configuration.read(session.config, load)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from dropmill.cli.errors import CommandError, NotPermitted
+from dropmill.cli.logs import to_stderr
 from dropmill.cli.session import Session, with_session
 
 __all__ = ["init"]
@@ -25,6 +26,7 @@ def init(session: Session, directory: Path) -> None:
     from dropmill.config.settings import PluginPin
     from dropmill.plugins import load
 
+    to_stderr()
     config = directory / "dropmill.toml"
     inbox, reports = directory / "inbox", directory / "reports"
     try:

@@ -9,6 +9,7 @@ import click
 
 from dropmill.cli.codes import Exit
 from dropmill.cli.errors import CommandError
+from dropmill.cli.logs import to_stderr
 from dropmill.cli.output import Column
 from dropmill.cli.session import Session, with_session
 
@@ -71,6 +72,7 @@ def show(session: Session, name: str, sample: bool) -> int:
     """Load the plugin NAME (as an agent would: in a throw-away process first) and show what it offers, with its options."""
     from dropmill.plugins import load
 
+    to_stderr()
     registry = load([_pin(session, name)])
     state = _state(registry, name)
     if sample:
@@ -97,6 +99,7 @@ def check(session: Session, names: Sequence[str]) -> int:
     """
     from dropmill.plugins import load
 
+    to_stderr()
     pins = [_pin(session, name) for name in names] or _pins(session)
     registry = load(pins)
     items = [_shape(registry, _state(registry, pin.name)) for pin in pins]

@@ -6,11 +6,12 @@ anything that can be expected, and no error is told on standard output.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -106,8 +107,9 @@ def _as_usage_error(error: click.UsageError) -> UsageError:
 
 
 def _tell(error: DropmillError, wants_json: bool) -> None:
-    stream: Any = sys.stderr
-    stream.reconfigure(errors="backslashreplace")
+    stream = sys.stderr
+    if isinstance(stream, io.TextIOWrapper):  # a name in the message may hold bytes that are no text
+        stream.reconfigure(errors="backslashreplace")
     text = as_json(error) if wants_json or isinstance(error, Refused) else as_text(error)
     try:
         stream.write(text + "\n")

@@ -47,7 +47,7 @@ def _for_people(session: Session, shape: Mapping[str, Any]) -> None:
         out.line(f"stopping, phase {stop['phase']}: waiting for {waiting}; {stop['left']:.0f} s at most")
     files = ", ".join(f"{count} {state}" for state, count in shape["files"].items() if count)
     out.line(f"files: {files or 'none'}")
-    if (queue := shape["queue"]) is not None:
+    if "maxItems" in (queue := shape["queue"]):  # not there before anything was ever queued
         out.line(
             f"queue: {queue['items']} of {queue['maxItems']} items,"
             f" {output.size(queue['bytes'])} of {output.size(queue['maxBytes'])},"
