@@ -7,13 +7,16 @@ and what it asks for meanwhile is refused.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from dropmill.api._delivery import Outcome, Outgoing, TransportContext
+
+if TYPE_CHECKING:  # at run time where it is used: every worker process imports this package, and none needs asyncio
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    from dropmill.api._bridge import Bridge as _Bridge
 
 __all__ = ["BlockingItem", "BlockingTransport"]
 
@@ -84,6 +87,8 @@ class BlockingTransport:
 
     async def open(self, context: TransportContext) -> None:
         """Make the threads, then `connect` in one of them."""
+        from concurrent.futures import ThreadPoolExecutor
+
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix=f"deliver {context.destination}")
         await self._in_thread(lambda: self.connect(context))
 
@@ -93,7 +98,9 @@ class BlockingTransport:
 
     async def send(self, batch: Sequence[Outgoing]) -> Sequence[Outcome]:
         """`deliver` in a thread, which gets the payloads from here as it asks for them."""
-        bridge = _Bridge(asyncio.get_running_loop())
+        from dropmill.api._bridge import Bridge
+
+        bridge = Bridge()
         items = [BlockingItem(item, bridge) for item in batch]
         return await bridge.serve(self._start(lambda: self.deliver(items)))
 
@@ -114,57 +121,6 @@ class BlockingTransport:
     def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:
         if self._pool is None:
             raise RuntimeError("the transport is not open")
+        import asyncio
+
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-
-class _Bridge:
-    """Answers on the event loop what one thread asks for, for as long as its call lasts."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._asked: deque[tuple[Callable[[], Awaitable[Any]], Future[Any]]] = deque()
-        self._changed = asyncio.Event()
-        self._over = False
-
-    def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """In the thread: await `call` on the loop.
-
-        Raises:
-            RuntimeError: the send is over.
-        """
-        answer: Future[T] = Future()
-        self._loop.call_soon_threadsafe(self._push, call, answer)
-        return answer.result()
-
-    async def serve(self, work: asyncio.Future[T]) -> T:
-        """On the loop: answer until the work is done; its result."""
-        work.add_done_callback(lambda _: self._changed.set())
-        try:
-            while not work.done():
-                await self._changed.wait()
-                self._changed.clear()
-                while self._asked:
-                    call, answer = self._asked.popleft()
-                    try:
-                        answer.set_result(await call())
-                    except BaseException as error:
-                        answer.set_exception(_refusal() if isinstance(error, asyncio.CancelledError) else error)
-                        if not isinstance(error, Exception):
-                            raise
-            return work.result()
-        finally:
-            self._over = True
-            work.cancel()
-            for _, answer in self._asked:
-                answer.set_exception(_refusal())
-
-    def _push(self, call: Callable[[], Awaitable[Any]], answer: Future[Any]) -> None:
-        if self._over:
-            answer.set_exception(_refusal())
-        else:
-            self._asked.append((call, answer))
-            self._changed.set()
-
-
-def _refusal() -> RuntimeError:
-    return RuntimeError("the send is over: its time was up, or the agent stops")
