@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 
 from dropmill.config.settings import ConversionSettings
 from dropmill.conversion.errors import PoolClosed, WorkersUnavailable
@@ -62,7 +63,8 @@ FAULTS = [
     ("text", "kind", "part"), FAULTS, ids=[text.replace(" ", "-").replace("/", "_") for text, _, _ in FAULTS]
 )
 async def test_a_fault_hurts_its_own_file_alone(tmp_path: Path, scratch: Path, text: str, kind: str, part: str) -> None:
-    async with asyncio.timeout(SLOW), running_pool(scratch, memory=256 * 1024 * 1024) as pool:
+    made = bindings(timeout=1.0 if kind == "timeout" else 20.0)
+    async with asyncio.timeout(SLOW), running_pool(scratch, made, memory=256 * 1024 * 1024) as pool:
         inbox = Inbox(tmp_path / "files", pool)
         await inbox.convert("warm.by", "W\n", "bystander")
         async with asyncio.TaskGroup() as group:
@@ -373,3 +375,58 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def test_all_are_killed_at_once_when_the_stop_has_no_time_left(tmp_path: Path, scratch: Path) -> None:
+    async with asyncio.timeout(SLOW), running_pool(scratch, bindings(timeout=30.0)) as pool:
+        inbox = Inbox(tmp_path, pool)
+        await inbox.fault("good")
+        async with asyncio.TaskGroup() as group:
+            hung = group.create_task(inbox.fault("fork_and_hang"))
+            await asyncio.sleep(0.3)
+            assert set(pool.kill()) == {view.pid for view in pool.workers}
+        assert isinstance(hung.result(), Fault)
+
+
+async def test_failpoints(tmp_path: Path, scratch: Path) -> None:
+    for points, error in (
+        ("conversion.open=error:EIO", OSError),
+        ("conversion.launch=error:EAGAIN@1+", WorkersUnavailable),
+    ):
+        pool = ConversionPool(
+            bindings(),
+            ConversionSettings(),
+            clock=SystemClock(),
+            scratch=scratch,
+            failpoints=Failpoints(points),
+            environment=ENVIRONMENT,
+            spare=False,
+        )
+        await pool.start()
+        with pytest.raises(error):
+            await Inbox(tmp_path / points[11:14], pool).fault("good")
+        await pool.close()
+
+
+async def test_where_the_kernel_confines_less_it_is_said_and_descendants_are_still_ended(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same Python sees another machine, so that the filter is not known there."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import platform\nplatform.machine = lambda: 's390x'\n")
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ENVIRONMENT['PYTHONPATH']}:{site}"}
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(SLOW), running_pool(scratch, environment=environment) as pool:
+            inbox = Inbox(tmp_path, pool)
+            assert isinstance(await inbox.fault("daemonize_quietly"), Converted)
+            async with asyncio.timeout(10):
+                while (
+                    any(view.worn == "processes left over" for view in pool.workers) or len(_alive_tagged(scratch)) > 1
+                ):
+                    await asyncio.sleep(0.05)
+    assert [entry["code"] for entry in logs if entry["log_level"] == "warning"] == ["DM-V024"]
+
+
+def _alive_tagged(scratch: Path) -> list[int]:
+    return [pid for pid in _tagged(tag_of(scratch)) if _alive(pid)]

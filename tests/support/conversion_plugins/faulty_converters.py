@@ -310,6 +310,11 @@ class Faulty:
         os.wait()
         yield Report(document("not daemonized"))
 
+    def do_daemonize_quietly(self, source: Source, context: ConvertContext) -> Iterator[Report]:
+        """Its grandchild leaves the process group and outlives everybody."""
+        subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        yield Report(document("daemonized"))
+
     def do_bomb(self, source: Source, context: ConvertContext) -> Iterator[Report]:
         for _ in range(200):
             subprocess.Popen(["sleep", "1000"])

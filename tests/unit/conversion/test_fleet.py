@@ -26,11 +26,13 @@ class Stage:
         self._scratch = scratch
         self.clock = ManualClock()
         self.puppets: list[Puppet] = []
+        self.greeted: list[int] = []
         self.reaped: list[int] = []
         self.failing: OSError | None = None
         self.fleet = Fleet(
             **{"running": 2, "recycle_after": 100, "memory": 10**12, "spare": False, **settings},
             start=self._start,
+            greeted=lambda worker: self.greeted.append(worker.number),
             reaped=lambda worker: self.reaped.append(worker.number),
             clock=self.clock,
             loop=asyncio.get_running_loop(),

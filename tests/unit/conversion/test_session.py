@@ -163,6 +163,8 @@ def test_each_call_finds_a_clean_home(agent: Agent, home: Path) -> None:
     (home / "link").symlink_to("/etc")
     agent.call("list\n")
     agent.answer()
+    agent.call("list\n")
+    assert agent.answer()["reports"] == 1
     assert list(home.iterdir()) == []
     assert Path("/etc").exists()
 

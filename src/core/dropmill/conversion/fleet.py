@@ -54,6 +54,8 @@ class Fleet:
         recycle_after: Calls after which a worker is replaced.
         memory: Bytes of resident memory, above what it began with, that a worker may take.
         start: Starts a process.
+        greeted: Told of a worker that is ready.
+        reaped: Told of one whose process is gone.
         spare: Whether to keep one process ready.
     """
 
@@ -64,6 +66,7 @@ class Fleet:
         recycle_after: int,
         memory: int,
         start: Callable[[], Launched],
+        greeted: Callable[[WorkerHandle], None],
         reaped: Callable[[WorkerHandle], None],
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
@@ -73,6 +76,7 @@ class Fleet:
         self._recycle_after = recycle_after
         self._memory = memory
         self._start = start
+        self._greeted = greeted
         self._reaped = reaped
         self._clock = clock
         self._loop = loop
@@ -263,9 +267,10 @@ class Fleet:
 
     # --- what handles tell ---------------------------------------------------------------------------------------------
 
-    def ready(self, worker: WorkerHandle) -> None:  # noqa: ARG002 - whichever it is
+    def ready(self, worker: WorkerHandle) -> None:
         """A worker said hello."""
         self._failed_starts = 0
+        self._greeted(worker)
         self._pump()
 
     def answered(self, worker: WorkerHandle, ticket: Ticket, answer: Answer) -> None:

@@ -26,7 +26,7 @@ from dropmill.foundation.clock import Clock
 
 __all__ = ["Overseer", "WorkerHandle"]
 
-_RECEIVE = 262_144
+_RECEIVE = 65_536
 _OUTPUT = 65_536
 _OUTPUT_BURST = 8_388_608
 """Bytes of print that are read between two ticks; a flood is held up by its own full pipe."""

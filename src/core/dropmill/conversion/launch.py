@@ -102,7 +102,7 @@ def launch(plan: LaunchPlan, number: int) -> Launched:
             stderr=printed,
             pass_fds=(theirs.fileno(), memory),
             start_new_session=True,
-            env={**plan.environment, TAG: f"{plan.tag}.{number}"},
+            env={**plan.environment, TAG: f"{plan.tag}.{number}."},
             cwd=os.fspath(plan.scratch),
         )
         made.remove(printed)

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from dropmill.config.settings import ConversionSettings, ConverterChoice
 from dropmill.conversion.fleet import Fleet
 from dropmill.conversion.handle import WorkerHandle
@@ -76,7 +78,7 @@ class ConversionPool:
         settings: How many workers, and their limits.
         clock: For limits.
         scratch: A folder for nothing else; whatever an earlier agent left in it is removed.
-        failpoints: `conversion.started`, `conversion.converted`.
+        failpoints: `conversion.launch`, `conversion.open`.
         environment: The agent's; workers see the harmless part of it.
         spare: Whether to keep a process ready.
     """
@@ -108,6 +110,8 @@ class ConversionPool:
             max_output=settings.max_output,
         )
         self._launched = 0
+        self._told_confinement = False
+        self._log = structlog.get_logger(__name__)
         self._held: set[Path] = set()
         """Folders with reports that somebody still needs."""
         self._to_close: dict[str, list[int]] = {}
@@ -127,6 +131,7 @@ class ConversionPool:
             recycle_after=self._settings.recycle_after,
             memory=self._settings.memory,
             start=self._launch,
+            greeted=self._greeted,
             reaped=self._reaped,
             clock=self._clock,
             loop=loop,
@@ -164,14 +169,27 @@ class ConversionPool:
         return ended
 
     def _launch(self) -> Launched:
+        self._failpoints.hit("conversion.launch")
         self._launched += 1
         return launch(self._plan, self._launched)
 
+    def _greeted(self, worker: WorkerHandle) -> None:
+        """Say once where workers are tied down less than they could be."""
+        if self._told_confinement:
+            return
+        self._told_confinement = True
+        if not worker.confined.get("landlock") or not worker.confined.get("seccomp"):
+            what = "workers are confined less than they could be: plugins may write files or open connections"
+            self._log.warning(what, code="DM-V024", **worker.confined)
+
     def _reaped(self, worker: WorkerHandle) -> None:
         """Remove what the worker left in its folder, but for reports that are still needed."""
-        if self._started is not None:
-            folder = self._scratch / str(worker.number)
-            self._started[1].submit("scratch", lambda: self._remove_folder(folder))
+        if worker.worn not in (None, "retired"):
+            self._log.info("a worker was replaced", distribution=worker.group, why=worker.worn, after=worker.finished)
+        folder = self._scratch / str(worker.number)
+        self._threads.submit("scratch", lambda: self._remove_folder(folder))
+        if not worker.confined.get("seccomp"):  # what it started may have left its process group
+            self._threads.submit("scratch", lambda: end_tagged(f"{self._plan.tag}.{worker.number}."))
 
     def _remove_folder(self, folder: Path) -> None:
         with contextlib.suppress(OSError):
@@ -219,6 +237,7 @@ class ConversionPool:
 
         def work() -> list[Prepared | Unreadable]:
             close_all(closing)
+            self._failpoints.hit("conversion.open")
             return prepare(jobs)
 
         return self._threads.submit(place, work)
@@ -255,7 +274,10 @@ class ConversionPool:
             folder.parent.rmdir()  # succeeds once the worker is gone and this was the last
 
     async def is_complete(self, job: Job) -> bool:
-        """Whether the file has all that belongs to it, as far as its candidates can tell; True where none can, or on trouble."""
+        """Whether the file has all that belongs to it, as far as its candidates can tell; True where none can, or on trouble,
+        False while the pool is not running."""
+        if self._started is None:
+            return False
         (prepared,) = await self.prepare(job.folder, [job])
         if isinstance(prepared, Unreadable):
             return True

@@ -24,7 +24,7 @@ from dropmill.conversion.worker.task import Call, Runner
 
 __all__ = ["Session"]
 
-_RECEIVE = 262_144
+_RECEIVE = 32_768
 _FLUSH = 262_144
 _HELD = 4
 """Answers that are sent together where further calls wait already; a crash makes those calls be done again, nothing more."""
