@@ -240,9 +240,10 @@ class Agent:
             known = secrets_of(loaded.spec.options_schema, resolve(destination.options, self._environment))
         except SecretError:
             known = []  # it cannot be read, so it cannot be told either; the transport says so when it opens
-        return Lane(
+        transport = LateTransport(loaded, destination.options)
+        lane = Lane(
             destination,
-            LateTransport(loaded, destination.options),
+            transport,
             loaded.spec,
             self._store,
             clock=self._clock,
@@ -252,6 +253,8 @@ class Agent:
             paused=paused,
             on_event=self._herald.tell_event,
         )
+        transport.hide = lane.hide
+        return lane
 
     def _children(self, parts: Parts) -> Iterable[ChildSpec]:
         oversight = Oversight(

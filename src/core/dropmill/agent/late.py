@@ -12,11 +12,15 @@ from typing import Any, cast
 from dropmill.api import Outcome, Outgoing, Transport, TransportContext, TransportSpec, Unavailable
 from dropmill.config import resolve
 from dropmill.config.secrets import SecretError
+from dropmill.delivery.scrub import secrets_of
 from dropmill.plugins import Loaded, PluginError, instantiate
 
 __all__ = ["LateTransport"]
 
 Make = Callable[[Loaded[TransportSpec], Mapping[str, Any]], Awaitable[Any]]
+
+
+def _nothing_to_hide(secrets: Sequence[str]) -> None: ...
 
 
 class LateTransport:
@@ -31,6 +35,8 @@ class LateTransport:
         self._loaded = loaded
         self._options = options
         self._make = make
+        self.hide: Callable[[Sequence[str]], None] = _nothing_to_hide
+        """Told the secrets as they were read, so that a replaced one stays out of receipts and logs too."""
         self._made: Transport | None = None
 
     async def open(self, context: TransportContext) -> None:
@@ -41,6 +47,7 @@ class LateTransport:
         """
         try:
             options = await asyncio.to_thread(resolve, self._options)
+            self.hide(secrets_of(self._loaded.spec.options_schema, options))
             made = cast("Transport", await self._make(self._loaded, options))
         except (SecretError, PluginError) as error:
             raise Unavailable(str(error)) from error

@@ -38,6 +38,7 @@ _STYLES = {
     "stopping": "yellow",
     "waiting for destination": "yellow",
     "breaker open": "red",
+    "stuck": "red",
     "backoff": "yellow",
 }
 

@@ -250,7 +250,7 @@ class DestinationShape(TypedDict):
 
     name: str
     transport: str
-    state: Annotated[str, "stopped, starting, running, paused, waiting for destination or breaker open"]
+    state: Annotated[str, "stopped, starting, running, paused, waiting for destination, breaker open or stuck"]
     reason: str
     since: Time
     inFlight: Annotated[int, "items being sent"]
