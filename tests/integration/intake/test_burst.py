@@ -7,10 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dropmill.intake.inbox import Inbox
 
 Make = Any
 
@@ -64,3 +67,18 @@ def test_ignored_files_cost_no_system_calls_of_their_own(root: Path, tmp_path: P
     counted = [kind[0] for kind in kinds if kind is not None]
     assert counted.count("newfstatat") <= 3
     assert len(counted) < 40, counted
+
+
+async def test_very_many_empty_files_keep_no_other_from_being_taken(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them, and all older, than a folder keeps in memory."""
+    monkeypatch.setattr("dropmill.intake.folder.Inbox", partial(Inbox, limit=500))
+    for number in range(3000):
+        (root / f"{number}.csv").touch()
+        os.utime(root / f"{number}.csv", (1000, 1000))
+    (root / "good.csv").write_bytes(b"x")
+    running = await make(settle=0.1, rescan=1.0)
+    (file,) = await running.claimed(1)
+    assert file.name == "good.csv"
+    assert running.intake.status()[0].waiting == 3000

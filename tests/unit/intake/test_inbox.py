@@ -79,13 +79,35 @@ def test_a_hint_at_something_that_is_no_file_is_ignored(make_inbox: Make, root: 
     assert tracked(inbox) == set()
 
 
-def test_a_marker_asks_for_everything(make_inbox: Make, root: Path) -> None:
+def test_a_marker_is_a_hint_at_its_file_or_at_everything(make_inbox: Make, root: Path) -> None:
     inbox = make_inbox(ready="marker")
     inbox.look()
+    (root / "a.csv").write_bytes(b"x")
+    (root / "b.csv").write_bytes(b"x")
+    (root / "a.csv.done").touch()
+    (root / "b.done").touch()
+    time.sleep(0.1)
     inbox._hints.take()
-    inbox._hints.put("a.done", Hint.CLOSED)
+    inbox._hints.put("a.csv.done", Hint.RENAMED_IN)
+    inbox.look()
+    track = inbox.tracker.get("a.csv")
+    assert track is not None
+    assert not track.renamed_in
+    assert not inbox._hints.take().scan
+    inbox._hints.put("b.done", Hint.CLOSED)
     inbox.look()
     assert inbox._hints.take().scan
+
+
+def test_unmarked_files_are_counted(make_inbox: Make, root: Path) -> None:
+    inbox = make_inbox(ready="marker")
+    (root / "a.csv").write_bytes(b"x")
+    inbox.ask_scan()
+    inbox.look()
+    outlook = inbox.outlook(True)
+    assert outlook.waiting == 1
+    assert outlook.reasons == {"waiting for its marker": 1}
+    assert len(inbox.tracker) == 0
 
 
 def test_a_folder_that_appears_is_looked_into(make_inbox: Make, root: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dropmill.intake.names import NameFilter
-from dropmill.intake.scan import Listing, list_candidates, open_beneath
+from dropmill.intake.scan import Listing, fingerprint, list_candidates, open_beneath
 from dropmill.intake.settle import stamp_of
 
 
@@ -169,3 +169,25 @@ def test_each_is_seen_at_its_own_moment(root: Path, descriptor: int) -> None:
         write(root / f"{number}")
     moments = iter([1.0, 2.0, 3.0])
     assert sorted(at for _, _, _, at in scan(descriptor, now=lambda: next(moments)).candidates) == [1.0, 2.0, 3.0]
+
+
+def test_files_that_were_set_aside_are_only_counted_until_they_change(root: Path, descriptor: int) -> None:
+    write(root / "a", 10)
+    write(root / "b", 20)
+    aside = {fingerprint("a", stamp_of(os.stat(root / "a")))}
+    listing = scan(descriptor, aside=aside)
+    assert paths(listing) == ["b"]
+    assert (listing.total, listing.aside) == (1, 1)
+    write(root / "a", 30)
+    assert paths(scan(descriptor, aside=aside)) == ["b", "a"]
+
+
+def test_without_its_marker_a_file_is_only_counted(root: Path, descriptor: int) -> None:
+    for name in ("a.csv", "b.csv", "b.pdf", "c.csv", "in/d.csv", "in/d.csv.done"):
+        write(root / name)
+    write(root / "a.csv.done")
+    write(root / "b.ready")
+    names = NameFilter(marker_suffixes=(".done", ".ready"))
+    listing = scan(descriptor, names, recursive=True)
+    assert sorted(paths(listing)) == ["a.csv", "b.csv", "b.pdf", "in/d.csv"]
+    assert listing.unmarked == 1

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from dropmill.intake.scan import Candidate, Order, rank
+from dropmill.intake.scan import Candidate, Listing, Order, fingerprint, rank
 from dropmill.intake.settle import Gaps, Stamp
 from dropmill.intake.tracker import Tracker, Why
 
@@ -20,6 +20,10 @@ def stamp(mtime: int = 1, size: int = 5, inode: int = 1) -> Stamp:
 
 def candidates(*files: tuple[str, Stamp], at: float = 0.0, order: Order = "oldest") -> list[Candidate]:
     return sorted((rank(order, mark), path, mark, at) for path, mark in files)
+
+
+def scan(one: Tracker, found: list[Candidate], total: int, *, now: float = 0.0) -> None:
+    one.reconcile(Listing(candidates=found, total=total), now)
 
 
 def tracker(settle: float = 2.0, **options: object) -> Tracker:
@@ -58,14 +62,14 @@ def test_a_change_after_it_was_queued_takes_it_out_of_the_queue() -> None:
 )
 def test_the_order_holds_before_the_batch_is_cut(order: Order, expected: list[str]) -> None:
     one = tracker(order=order)
-    one.reconcile(candidates(("a", stamp(30)), ("b", stamp(10)), ("c", stamp(20)), order=order), 3)
+    scan(one, candidates(("a", stamp(30)), ("b", stamp(10)), ("c", stamp(20)), order=order), 3)
     taken = [path for _ in range(3) for path in one.take(2.0, 1)]
     assert taken == expected
 
 
 def test_a_full_scan_observes_each_at_its_own_moment() -> None:
     one = tracker()
-    one.reconcile([*candidates(("a", stamp()), at=1.0), *candidates(("b", stamp()), at=2.0)], 2)
+    scan(one, [*candidates(("a", stamp()), at=1.0), *candidates(("b", stamp()), at=2.0)], 2)
     assert one.take(2.9, 9) == []
     assert one.take(3.0, 9) == ["a"]
     assert one.take(4.0, 9) == ["b"]
@@ -73,15 +77,15 @@ def test_a_full_scan_observes_each_at_its_own_moment() -> None:
 
 def test_what_a_full_scan_does_not_find_is_gone() -> None:
     one = tracker()
-    one.reconcile(candidates(("a", stamp()), ("b", stamp())), 2)
-    one.reconcile(candidates(("b", stamp()), at=1.0), 1)
+    scan(one, candidates(("a", stamp()), ("b", stamp())), 2)
+    scan(one, candidates(("b", stamp()), at=1.0), 1)
     assert len(one) == 1
     assert one.take(9.0, 9) == ["b"]
 
 
 def test_files_beyond_the_limit_are_counted_and_asked_for_later() -> None:
     one = tracker(limit=4)
-    one.reconcile(candidates(*[(f"{n}", stamp(n)) for n in range(4)]), 10)
+    scan(one, candidates(*[(f"{n}", stamp(n)) for n in range(4)]), 10)
     assert one.untracked == 6
     assert not one.wants_scan
     one.observe("new", stamp(), 0.0)
@@ -94,7 +98,7 @@ def test_files_beyond_the_limit_are_counted_and_asked_for_later() -> None:
 
 def test_a_postponed_file_stands_before_nobody() -> None:
     one = tracker()
-    one.reconcile(candidates(("a", stamp(1)), ("b", stamp(2))), 2)
+    scan(one, candidates(("a", stamp(1)), ("b", stamp(2))), 2)
     assert one.take(2.0, 1) == ["a"]
     one.postpone("a", Why.WRITER, 10.0)
     assert one.take(2.0, 1) == ["b"]
@@ -131,9 +135,9 @@ def test_an_empty_file_waits_until_it_changes_or_is_hinted_at() -> None:
     one.observe("a", empty, 0.0)
     one.take(2.0, 1)
     one.postpone("a", Why.EMPTY, math.inf)
-    one.reconcile(candidates(("a", empty), at=5.0), 1)
+    scan(one, candidates(("a", empty), at=5.0), 1)
     assert one.take(60.0, 1) == []
-    one.reconcile(candidates(("a", stamp(2, size=3)), at=61.0), 1)
+    scan(one, candidates(("a", stamp(2, size=3)), at=61.0), 1)
     assert one.take(63.0, 1) == ["a"]
 
 
@@ -141,7 +145,7 @@ def test_a_scan_takes_up_what_was_handed_out_and_never_came_back() -> None:
     one = tracker()
     one.observe("a", stamp(), 0.0)
     assert one.take(2.0, 1) == ["a"]
-    one.reconcile(candidates(("a", stamp()), at=60.0), 1)
+    scan(one, candidates(("a", stamp()), at=60.0), 1)
     assert one.take(60.0, 1) == ["a"]
 
 
@@ -183,7 +187,7 @@ def test_stale_entries_are_swept() -> None:
         one.give_back("b")
     assert len(one._due) >= 3000
     assert len(one._ready) >= 3000
-    one.reconcile(candidates(("a", stamp(2999)), ("b", stamp(7)), at=3000.0), 2)
+    scan(one, candidates(("a", stamp(2999)), ("b", stamp(7)), at=3000.0), 2)
     assert len(one._due) < 10
     assert len(one._ready) < 10
     assert one.take(5000.0, 9) == ["b", "a"]
@@ -232,7 +236,7 @@ class Waiting(RuleBasedStateMachine):
     @rule()
     def scan(self) -> None:
         found = candidates(*[(name, mark) for name, (mark, _) in self.files.items()], at=self.now)
-        self.tracker.reconcile(found, len(found))
+        scan(self.tracker, found, len(found), now=self.now)
         self.out.clear()
 
     @rule(limit=st.integers(1, 4))
@@ -285,10 +289,41 @@ def test_a_change_of_a_file_that_only_waited_teaches_nothing() -> None:
 
 def test_many_that_are_due_at_once_keep_their_order() -> None:
     one = tracker()
-    one.reconcile(candidates(*[(f"{n}", stamp(10_000 - n)) for n in range(500)]), 500)
+    scan(one, candidates(*[(f"{n}", stamp(10_000 - n)) for n in range(500)]), 500)
     for number in range(500, 600):
         one.observe(f"{number}", stamp(10_000 - number), 0.0)
     one.observe("later", stamp(1), 1.0)
     taken = [path for _ in range(7) for path in one.take(2.0, 100)]
     assert taken == [f"{number}" for number in reversed(range(600))]
     assert one.take(3.0, 1) == ["later"]
+
+
+@pytest.mark.parametrize("why", [Why.EMPTY, Why.UNREADABLE])
+def test_very_many_that_wait_for_a_change_take_no_places(why: Why, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropmill.intake.tracker._STUCK", 3)
+    one = tracker(limit=20)
+    found = candidates(*[(f"{n}", stamp(n, size=0)) for n in range(20)])
+    scan(one, found, 50)
+    for path in one.take(2.0, 100):
+        one.postpone(path, why, 1000.0)
+    assert len(one) == 3
+    assert one.wants_scan
+    assert {fingerprint(path, mark) for _, path, mark, _ in found[3:]} == one.aside
+    scan(one, [*found[:3], *candidates(("new", stamp(99)), at=3.0)], 4, now=3.0)
+    assert one.take(5.0, 9) == ["new"]
+    scan(one, found[:3], 3, now=700.0)
+    assert one.aside == set()  # each is looked at again now and then
+
+
+def test_files_that_changed_or_went_make_room_among_the_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropmill.intake.tracker._STUCK", 1)
+    one = tracker()
+    for name in ("a", "b"):
+        one.observe(name, stamp(), 0.0)
+    one.take(2.0, 9)
+    one.postpone("a", Why.EMPTY, math.inf)
+    one.postpone("a", Why.EMPTY, math.inf)
+    one.observe("a", stamp(2), 3.0)
+    one.postpone("b", Why.EMPTY, math.inf)
+    assert one.get("b") is not None
+    assert one.aside == set()

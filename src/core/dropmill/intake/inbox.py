@@ -92,6 +92,7 @@ class Inbox:
         """When a full scan is due (monotonic)."""
         self._next_watch = 0.0
         self._unreadable: dict[str, OSError] = {}
+        self._unmarked = 0
 
     # --- watching ------------------------------------------------------------------------------------------------------------
 
@@ -177,7 +178,8 @@ class Inbox:
     def _scan(self) -> None:
         listing = self._list("")
         ended = self._clock.monotonic()
-        self.tracker.reconcile(listing.candidates, listing.total)
+        self.tracker.reconcile(listing, ended)
+        self._unmarked = listing.unmarked
         self._unreadable = listing.unreadable
         self.next_scan = ended + (self._settings.rescan if self._watch is not None else self._poll())
         if self._watch is not None:
@@ -193,6 +195,7 @@ class Inbox:
             max_depth=self._max_depth,
             order=self._settings.order,
             limit=self._limit,
+            aside=self.tracker.aside,
             now=self._clock.monotonic,
             sign=self._sign,
             enter=self._enter,
@@ -213,10 +216,15 @@ class Inbox:
                 self._look_into(path)
             return
         if self.names.is_marker(name):
-            self._hints.ask_scan()  # it may speak of several files
-            return
-        if not self.names.takes(name, path):
-            return
+            marked = self.names.marked(name)
+            if not self._see(folder, marked, Hint.CLOSED):
+                self._hints.ask_scan()  # it speaks of a stem, perhaps of several files
+        elif self.names.takes(name, path) and not self._see(folder, name, hint):
+            self.tracker.forget(path)
+
+    def _see(self, folder: str, name: str, hint: Hint) -> bool:
+        """Observe a single file; whether it is there."""
+        path = f"{folder}/{name}" if folder else name
         try:
             if folder:
                 parent = open_beneath(self._root.descriptor, folder)
@@ -227,11 +235,12 @@ class Inbox:
             else:
                 status = os.stat(name, dir_fd=self._root.descriptor, follow_symlinks=False)
         except OSError:
-            self.tracker.forget(path)
-            return
-        if stat.S_ISREG(status.st_mode):
-            now = self._clock.monotonic()
-            self.tracker.observe(path, stamp_of(status), now, renamed_in=hint is Hint.RENAMED_IN)
+            return False
+        if not stat.S_ISREG(status.st_mode) or not self.names.takes(name, path):
+            return False
+        now = self._clock.monotonic()
+        self.tracker.observe(path, stamp_of(status), now, renamed_in=hint is Hint.RENAMED_IN)
+        return True
 
     def _look_into(self, folder: str) -> None:
         """A folder has appeared."""
@@ -248,13 +257,18 @@ class Inbox:
         """What is to be told after a look."""
         now = self._clock.monotonic()
         return Outlook(
-            waiting=len(self.tracker) + self.tracker.untracked,
-            reasons=dict(self.tracker.counts()) if scanned or len(self.tracker) < 1000 else {},
+            waiting=len(self.tracker) + self.tracker.untracked + self.tracker.put_aside + self._unmarked,
+            reasons=self._reasons() if scanned or len(self.tracker) < 1000 else {},
             scanned=scanned,
             watching=self.watching,
             problem=self._watch_problem or self._unreadable_problem(),
             reports=self._reports(now) if scanned else [],
         )
+
+    def _reasons(self) -> dict[str, int]:
+        counts = self.tracker.counts()
+        counts[Why.MARKER.value] += self._unmarked
+        return dict(+counts)
 
     def _unreadable_problem(self) -> Problem | None:
         if not self._unreadable:

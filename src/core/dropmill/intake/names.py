@@ -106,6 +106,11 @@ class NameFilter:
             return False
         return not (self._exclude_names.match(name) or self._exclude_paths.match(path))
 
+    @property
+    def wants_markers(self) -> bool:
+        """Whether a file is taken only once a marker says so."""
+        return bool(self._markers)
+
     def is_marker(self, name: str) -> bool:
         """Whether the file says that others are ready."""
         return bool(self._markers) and name.endswith(self._markers) and not name.startswith(".")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from dropmill.intake.names import NameFilter
 from dropmill.intake.settle import Stamp, stamp_of
 
-__all__ = ["LIMIT", "Candidate", "Listing", "Order", "list_candidates", "open_beneath", "rank"]
+__all__ = ["LIMIT", "Candidate", "Listing", "Order", "fingerprint", "list_candidates", "open_beneath", "rank"]
 
 Order: TypeAlias = Literal["oldest", "newest", "name"]
 
@@ -46,14 +46,18 @@ class Listing:
     candidates: list[Candidate] = field(default_factory=list)
     """The first `limit` in order, sorted."""
     total: int = 0
-    """How many candidates there are."""
+    """How many there are, with those beyond the limit."""
+    aside: int = 0
+    """Candidates that were looked at before and wait for a change."""
+    unmarked: int = 0
+    """Files that have no marker yet."""
     folders: list[str] = field(default_factory=list)
     """Relative paths of the folders that were read; the root is the empty one."""
     unreadable: dict[str, OSError] = field(default_factory=dict)
     """Folders and files that could not be looked at, at most a hundred."""
 
     def trouble(self, path: str, error: OSError) -> None:
-        if len(self.unreadable) < 100:
+        if error.errno not in _VANISHED and len(self.unreadable) < 100:
             self.unreadable[path] = error
 
 
@@ -94,6 +98,7 @@ def list_candidates(
     max_depth: int = 32,
     order: Order = "oldest",
     limit: int = LIMIT,
+    aside: Container[int] = frozenset(),
     now: Callable[[], float] = time.monotonic,
     sign: Callable[[], None] = lambda: None,
     enter: Callable[[str], None] = lambda _: None,
@@ -101,6 +106,7 @@ def list_candidates(
     """Read the root (an open descriptor), or the part of it below `start`.
 
     Args:
+        aside: Fingerprints of files that need not be looked at again as they are.
         now: The monotonic clock.
         sign: Called now and then, to show progress.
         enter: Called with each folder before it is read (watch first, then scan).
@@ -108,69 +114,96 @@ def list_candidates(
     Raises:
         OSError: the root (or `start`) itself cannot be read.
     """
-    listing = Listing()
+    reading = _Reading(root, names, order, limit, aside, now, sign)
+    listing = reading.listing
     waiting = [start]
     while waiting:
         folder = waiting.pop()
         enter(folder)
-        inner = waiting if recursive and _depth(folder) < max_depth else None
         try:
-            _read(root, folder, names, listing, inner, order, limit, now, sign)
+            inner = reading.read(folder)
         except OSError as error:
             if folder == start:
                 raise
-            if error.errno not in _VANISHED:
-                listing.trouble(folder, error)
+            listing.trouble(folder, error)
             continue
         listing.folders.append(folder)
+        if recursive and (folder.count("/") + 1 if folder else 0) < max_depth:
+            waiting += inner
     listing.candidates.sort()
     del listing.candidates[limit:]
     return listing
 
 
-def _depth(folder: str) -> int:
-    return folder.count("/") + 1 if folder else 0
+def fingerprint(path: str, stamp: Stamp) -> int:
+    """A number for a file as it is, to remember very many of them by."""
+    return hash((path, stamp))
 
 
-def _read(
-    root: int,
-    folder: str,
-    names: NameFilter,
-    listing: Listing,
-    inner: list[str] | None,
-    order: Order,
-    limit: int,
-    now: Callable[[], float],
-    sign: Callable[[], None],
-) -> None:
-    room = limit + max(1024, limit // 4)
-    prefix = f"{folder}/" if folder else ""
-    descriptor = open_beneath(root, folder)
-    found = listing.candidates
-    try:
+class _Reading:
+    """Reads folders into a listing."""
+
+    def __init__(
+        self,
+        root: int,
+        names: NameFilter,
+        order: Order,
+        limit: int,
+        aside: Container[int],
+        now: Callable[[], float],
+        sign: Callable[[], None],
+    ) -> None:
+        self.listing = Listing()
+        self._root = root
+        self._names = names
+        self._order: Order = order
+        self._limit = limit
+        self._room = limit + max(1024, limit // 4)
+        self._aside = aside
+        self._now = now
+        self._sign = sign
+
+    def read(self, folder: str) -> list[str]:
+        """Add a folder's candidates; its inner folders that are to be entered."""
+        prefix = f"{folder}/" if folder else ""
+        inner: list[str] = []
+        descriptor = open_beneath(self._root, folder)
+        try:
+            marked = self._marked(descriptor) if self._names.wants_markers else None
+            with os.scandir(descriptor) as entries:
+                for count, entry in enumerate(entries):
+                    if count % _SIGN_EVERY == 0:
+                        self._sign()
+                    name = entry.name
+                    path = prefix + name
+                    try:
+                        if not entry.is_file(follow_symlinks=False):
+                            if entry.is_dir(follow_symlinks=False) and self._names.enters(name, path):
+                                inner.append(path)
+                        elif self._names.takes(name, path):
+                            if marked is None or name in marked or os.path.splitext(name)[0] in marked:
+                                self._add(path, stamp_of(entry.stat(follow_symlinks=False)))
+                            else:
+                                self.listing.unmarked += 1
+                    except OSError as error:
+                        self.listing.trouble(path, error)
+        finally:
+            os.close(descriptor)
+        return inner
+
+    def _add(self, path: str, stamp: Stamp) -> None:
+        listing = self.listing
+        if self._aside and fingerprint(path, stamp) in self._aside:
+            listing.aside += 1
+            return
+        listing.total += 1
+        found = listing.candidates
+        found.append((rank(self._order, stamp), path, stamp, self._now()))
+        if len(found) >= self._room:
+            found.sort()
+            del found[self._limit :]
+
+    def _marked(self, descriptor: int) -> set[str]:
+        """The names and stems that the folder's markers speak of."""
         with os.scandir(descriptor) as entries:
-            for count, entry in enumerate(entries):
-                if count % _SIGN_EVERY == 0:
-                    sign()
-                name = entry.name
-                path = prefix + name
-                try:
-                    if entry.is_file(follow_symlinks=False):
-                        if not names.takes(name, path):
-                            continue
-                        stamp = stamp_of(entry.stat(follow_symlinks=False))
-                    else:
-                        if inner is not None and entry.is_dir(follow_symlinks=False) and names.enters(name, path):
-                            inner.append(path)
-                        continue
-                except OSError as error:
-                    if error.errno not in _VANISHED:
-                        listing.trouble(path, error)
-                    continue
-                listing.total += 1
-                found.append((rank(order, stamp), path, stamp, now()))
-                if len(found) >= room:
-                    found.sort()
-                    del found[limit:]
-    finally:
-        os.close(descriptor)
+            return {self._names.marked(entry.name) for entry in entries if self._names.is_marker(entry.name)}

@@ -14,13 +14,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dropmill.intake.scan import LIMIT, Candidate, Order, rank
+from dropmill.intake.scan import LIMIT, Candidate, Listing, Order, fingerprint, rank
 from dropmill.intake.settle import Gaps, Stamp, Watched, observe
 
 __all__ = ["Track", "Tracker", "Why"]
 
 _SLACK = 1024
 _FEW = 64
+_STUCK = 1000
+"""Files that are kept while they wait for a change or a right; more of them must not take the places of others."""
+_ASIDE_LIMIT = 200_000
+_ASIDE_TIME = 600.0
 
 
 class Why(enum.StrEnum):
@@ -68,6 +72,12 @@ class Tracker:
         self._scan = 0
         self.untracked = 0
         """Candidates that the last full scan found beyond the limit."""
+        self._stuck: set[str] = set()
+        self.aside: set[int] = set()
+        """Fingerprints of files that wait for a change and are too many to keep: full scans leave them out as they are."""
+        self.put_aside = 0
+        """How many files are left out so."""
+        self._aside_since = -math.inf
 
     def __len__(self) -> int:
         return len(self._tracks)
@@ -85,13 +95,17 @@ class Tracker:
 
     def counts(self) -> Counter[str]:
         """How many wait for which reason."""
-        return Counter(track.why.value for track in list(self._tracks.values()))
+        counts = Counter(track.why.value for track in list(self._tracks.values()))
+        if self.put_aside:
+            counts["looked at before, unchanged"] = self.put_aside
+        return counts
 
     # --- observations ----------------------------------------------------------------------------------------------------
 
-    def reconcile(self, candidates: Sequence[Candidate], total: int) -> None:
+    def reconcile(self, listing: Listing, now: float) -> None:
         """Take over a full scan: what it did not find is gone."""
         self._scan += 1
+        candidates: Sequence[Candidate] = listing.candidates
         fresh = []
         for _, path, stamp, at in candidates:
             if path in self._tracks:
@@ -105,7 +119,12 @@ class Tracker:
             heapq.heapify(self._due)
         for path in [path for path, track in self._tracks.items() if track.seen != self._scan]:
             del self._tracks[path]
-        self.untracked = max(0, total - len(candidates))
+        self.untracked = max(0, listing.total - len(candidates))
+        self.put_aside = listing.aside
+        self._stuck.intersection_update(self._tracks)
+        if now - self._aside_since > _ASIDE_TIME or len(self.aside) > _ASIDE_LIMIT:
+            self.aside.clear()  # now and then each is looked at again, as it is: a right may have been given
+            self._aside_since = now
         self._compact()
 
     def observe(self, path: str, stamp: Stamp, now: float, *, renamed_in: bool = False) -> None:
@@ -123,6 +142,7 @@ class Tracker:
     def forget(self, path: str) -> None:
         """It was claimed, or is gone."""
         self._tracks.pop(path, None)
+        self._stuck.discard(path)
 
     def _observe(self, path: str, stamp: Stamp, now: float) -> Track:
         track = self._tracks.get(path)
@@ -147,6 +167,7 @@ class Tracker:
         return track
 
     def _settle_again(self, path: str, track: Track, now: float) -> None:
+        self._stuck.discard(path)
         track.why, track.detail, track.tries = Why.SETTLING, "", 0
         self._schedule(path, track, now)
 
@@ -210,6 +231,13 @@ class Tracker:
         track = self._tracks.get(path)
         if track is None:
             return
+        if why in (Why.EMPTY, Why.UNREADABLE):
+            if path not in self._stuck and len(self._stuck) >= min(_STUCK, self._limit // 4):
+                self.aside.add(fingerprint(path, track.watched.stamp))
+                self.put_aside += 1
+                self.forget(path)
+                return
+            self._stuck.add(path)
         track.tries = track.tries + 1 if track.why is why else 1
         track.why, track.detail, track.queued, track.due = why, detail, False, until
         if until < math.inf:
