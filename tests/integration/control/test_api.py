@@ -198,6 +198,16 @@ async def test_deliveries(http_: Http, desk: Desk) -> None:
     assert one["history"][0]["answer"]["code"] == "HTTP-400"
 
 
+async def test_numbers_that_json_has_not(http_: Http, desk: Desk) -> None:
+    await desk.store.record_event(
+        "reports", "lane.measured", {"rates": [float("nan"), float("inf"), -float("inf"), 1.5]}
+    )
+    file_id = await desk.seed.claim("a.json")
+    await desk.store.record_event(file_id, "file.measured", {"rates": [float("nan"), float("inf"), -float("inf"), 1.5]})
+    (event,) = [one for one in (await http_.get(f"/v1/files/{file_id}"))["events"] if one["name"] == "file.measured"]
+    assert event["data"]["rates"] in (["NaN", "Infinity", "-Infinity", 1.5], [None, None, None, 1.5])
+
+
 async def test_names_that_are_no_text_round_trip(http_: Http, desk: Desk) -> None:
     name = os.fsdecode(b"caf\xe9 \xf0\x9f\x93\x84.json")
     file_id = await desk.seed.claim(name)

@@ -324,6 +324,8 @@ def test_retry_by_filter(command: Command, seeded: dict[str, Any]) -> None:
         command("retry", "--all", "--dry-run").out
         == "2 files would be tried again\n1 deliveries would be tried again\n"
     )
+    assert command.json("retry", "--until", "1h")["files"]["matched"] == 0
+    assert command.json("retry", "--since", "1h", "--dry-run")["files"]["matched"] == 2
     assert command.json("retry", "--name", "bad*")["files"] == {"matched": 1, "changed": 1, "dryRun": False}
     assert command.json("retry", "--destination", "backup") == {
         "files": None,

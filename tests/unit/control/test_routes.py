@@ -35,7 +35,8 @@ def route(*parameters: Parameter, body: dict[str, Any] | None = None, in_path: t
 
 
 EVERYTHING = route(
-    Parameter(name="text", summary="some text"),
+    Parameter(name="text", kind="path", summary="a path"),
+    Parameter(name="plain", summary="some text"),
     Parameter(name="number", kind="integer", least=1, most=9, default=5, summary="1 to 9"),
     Parameter(name="least", kind="integer", least=3, summary="from 3"),
     Parameter(name="flag", kind="flag", default=False, summary="or not"),
@@ -47,6 +48,7 @@ EVERYTHING = route(
 def test_defaults() -> None:
     assert read_query(EVERYTHING, b"", {}) == {
         "text": None,
+        "plain": None,
         "number": 5,
         "least": None,
         "flag": False,
@@ -59,6 +61,7 @@ def test_values() -> None:
     query = b"text=a+b%20c%2B&number=9&least=3&flag&when=2026-11-24T13:00:00Z&state=dead&state=ready"
     assert read_query(EVERYTHING, query, {}) == {
         "text": "a b c+",
+        "plain": None,
         "number": 9,
         "least": 3,
         "flag": True,
@@ -97,8 +100,12 @@ def test_bytes_that_are_no_text_round_trip() -> None:
         (b"flag=maybe", "true or false"),
         (b"when=yesterday", "ISO 8601"),
         (b"when=2026-11-24T13:00:00", "needs its offset"),
-        (b"when=nan", "finite"),
-        (b"when=inf", "finite"),
+        (b"when=nan", "0 to"),
+        (b"when=inf", "0 to"),
+        (b"when=-1", "0 to"),
+        (b"when=9999-01-01T00:00:00Z", "0 to"),
+        (b"plain=%ff", "cannot be written in UTF-8"),
+        (b"text=%00", "holds a NUL"),
         (b"state=deed", "did you mean 'dead'"),
         (b"state=zzzz", "one of ready, dead"),
         (b"text=a&text=b", "given 2 times"),

@@ -53,13 +53,13 @@ class Local:
         return {**views.status(views.NO_STORE, None), "reason": "no agent runs, and there is no queue yet"}
 
     def files(self, wanted: Mapping[str, Any], after: str | None, limit: int) -> shapes.FilePage:
-        return self._read(lambda: self._queries.files(file_query(_checked(wanted)), after, limit))
+        return self._read(lambda: self._queries.files(file_query(wanted), after, limit))
 
     def file(self, file_id: str) -> shapes.FileDetailShape:
         return self._read(lambda: self._queries.file(file_id))
 
     def deliveries(self, wanted: Mapping[str, Any], after: str | None, limit: int) -> shapes.DeliveryPage:
-        return self._read(lambda: self._queries.deliveries(delivery_query(_checked(wanted)), after, limit))
+        return self._read(lambda: self._queries.deliveries(delivery_query(wanted), after, limit))
 
     def delivery(self, delivery_id: int) -> shapes.DeliveryDetailShape:
         return self._read(lambda: self._queries.delivery(delivery_id))
@@ -187,13 +187,3 @@ def _folder(settings: Settings, name: str | None) -> FolderSettings:
 
         raise UnknownFolder(name, known)
     return known[name]
-
-
-def _checked(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Times as numbers: the command line has them as the API takes them, in text."""
-    from dropmill.control.routes import read_time
-
-    return {
-        name: read_time(value) if name in ("since", "until") and isinstance(value, str) else value
-        for name, value in wanted.items()
-    }

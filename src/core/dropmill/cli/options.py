@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dropmill.control.routes import Parameter
+from dropmill.control.routes import Parameter, read_time
 
 __all__ = ["filter_options", "page_options", "pages", "without_empty"]
 
@@ -19,15 +19,16 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PAGE = 500
 
 
-class _Moment(click.ParamType[str]):
+class _Moment(click.ParamType[float]):
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if match := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", str(value)):
-            return f"{time.time() - float(match[1]) * _UNITS[match[2]]:.3f}"
-        if not re.match(r"\d", str(value)):
-            self.fail("write 90m, 2h, 3d, 1w (ago), or a time as in 2026-11-24T13:00:00Z", param, ctx)
-        return value
+            return round(time.time() - float(match[1]) * _UNITS[match[2]], 3)
+        try:
+            return read_time(str(value))
+        except ValueError as error:
+            self.fail(f"{error}; or write 90m, 2h, 3d, 1w for that long ago", param, ctx)
 
 
 def filter_options(parameters: Sequence[Parameter], *, but: Sequence[str] = ()) -> Callable[[F], F]:

@@ -7,6 +7,7 @@ cannot use up anybody else's. No change is called done before it is committed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -98,8 +99,22 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _encode(value: Any) -> bytes:
-    """Escaped to ASCII, so that a path whose bytes are no text survives; a number that JSON has not is a fault of ours."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    """Escaped to ASCII, so that a path whose bytes are no text survives; a number that JSON has not becomes its name."""
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_named(value), allow_nan=False, separators=(",", ":"))
+    return text.encode()
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {key: _named(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_named(part) for part in value]
+    return value
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from dropmill.control.actions import RETRYABLE, Actions, Bulk
 from dropmill.control.agent_view import AgentView, Pausable
 from dropmill.control.errors import BadRequest
 from dropmill.control.filters import DELIVERY_PARAMETERS, FILE_PARAMETERS, body_schema
-from dropmill.control.routes import Answer, Call, Route
+from dropmill.control.routes import LARGEST, Answer, Call, Route
 from dropmill.control.schemas import reference
 
 __all__ = ["routes"]
@@ -25,7 +25,7 @@ MOST_IDS = 1000
 
 _TEXT = {"type": "string", "minLength": 1}
 _FILE_IDS = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_IDS, "uniqueItems": True}
-_DELIVERY_IDS = {**_FILE_IDS, "items": {"type": "integer", "minimum": 0}}
+_DELIVERY_IDS = {**_FILE_IDS, "items": {"type": "integer", "minimum": 0, "maximum": LARGEST}}
 _BULK = {
     "dryRun": {"type": "boolean", "description": "only count what matches"},
     "after": {"type": "string", "description": "the `next` of the answer before"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dropmill.control.routes import Parameter
+from dropmill.control.routes import LATEST, Parameter
 from dropmill.queue.records import DeliveryState, FileState
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ FILE_PARAMETERS = (
     Parameter(name="folder", many=True, summary="name of a folder"),
     Parameter(name="state", many=True, choices=FILE_STATES, summary="state of the file"),
     Parameter(name="reason", summary="exact reason, as in `queue full`"),
-    Parameter(name="name", summary="pattern of the file's name: * and ? as in a shell"),
+    Parameter(name="name", kind="path", summary="pattern of the file's name: * and ? as in a shell"),
     Parameter(name="converter", summary="id of the converter that had it"),
     Parameter(name="code", summary="code of its failure"),
     _SINCE,
@@ -91,7 +91,9 @@ def body_schema(parameters: Sequence[Parameter], *, states: Sequence[str]) -> di
     """The same filter as part of a JSON body. `states`: those that the action applies to."""
     properties: dict[str, Any] = {}
     for parameter in parameters:
-        one: dict[str, Any] = {"type": ["number"] if parameter.kind == "time" else ["string"]}
+        one: dict[str, Any] = {"type": "string"}
+        if parameter.kind == "time":
+            one = {"type": "number", "minimum": 0, "maximum": LATEST}
         if parameter.name == "state":
             one = {"enum": list(states)}
         described = {"description": parameter.summary}

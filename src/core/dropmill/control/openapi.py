@@ -25,6 +25,7 @@ _COMMON = {
 
 _KINDS: Mapping[Kind, Mapping[str, Any]] = {
     "text": {"type": "string"},
+    "path": {"type": "string", "description": "percent-encoded bytes; they need not be UTF-8"},
     "integer": {"type": "integer"},
     "flag": {"type": "boolean"},
     "time": {"type": ["number", "string"], "description": "seconds since the epoch, or ISO 8601 with an offset"},

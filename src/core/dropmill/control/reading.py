@@ -99,7 +99,7 @@ def routes(agent: AgentView, queries: Queries, in_thread: InThread) -> Sequence[
 
     a_file = Parameter(name="id", summary="the file's id")
     a_delivery = Parameter(name="id", kind="integer", least=0, summary="the delivery's id")
-    a_path = Parameter(name="path", required=True, summary="absolute path of the file, or its id")
+    a_path = Parameter(name="path", kind="path", required=True, summary="absolute path of the file, or its id")
     verbose = Parameter(name="verbose", kind="flag", default=False, summary="list the checks that passed, too")
     not_ready = {503: "not ready; `checks` says why"}
     return (

@@ -7,8 +7,7 @@ A request is checked whole: every unknown, missing or unreadable parameter is na
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -19,9 +18,18 @@ from dropmill.control.errors import BadRequest
 from dropmill.foundation.errors import Problem
 from dropmill.foundation.similar import closest
 
-__all__ = ["Answer", "Call", "Kind", "Parameter", "Route", "read_body", "read_query", "read_time"]
+__all__ = ["LARGEST", "LATEST", "Answer", "Call", "Kind", "Parameter", "Route", "read_body", "read_query", "read_time"]
 
-Kind = Literal["text", "integer", "flag", "time"]
+Kind = Literal["text", "path", "integer", "flag", "time"]
+"""A `path` (or a name of a file) may hold bytes that are no UTF-8, as surrogate escapes; a `text` may not."""
+
+LATEST = 1e11
+"""Seconds since the epoch: about the year 5138. What is beyond is a mistake, and no store takes any number."""
+LARGEST = 2**63 - 1
+"""Of whole numbers."""
+
+_PATHS = frozenset({"paths", "name"})
+"""Members of bodies that hold paths or names of files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +148,35 @@ def read_body(route: Route, data: bytes) -> Mapping[str, Any]:
         )
         for error in sorted(route.validator.iter_errors(body), key=lambda error: list(map(str, error.absolute_path)))
     ]
+    problems += [
+        Problem(code="DM-H002", what=f"{text[:100]!r} {wrong}", where=where)
+        for where, name, text in _texts(body, "body", "")
+        if (wrong := _unusable(text, path=name in _PATHS))
+    ]
     _refuse(route, problems)
     assert isinstance(body, dict)
     return body
+
+
+def _texts(value: Any, where: str, name: str) -> Iterator[tuple[str, str, str]]:
+    """Every text in a body, with its place and the member that it stands in."""
+    if isinstance(value, str):
+        yield where, name, value
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _texts(part, f"{where}[{number}]", name)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _texts(part, f"{where}.{key}", key)
+
+
+def _unusable(text: str, *, path: bool) -> str:
+    """Why a text cannot be what it should be; empty: it can."""
+    try:
+        text.encode("utf-8", "surrogateescape" if path else "strict")
+    except UnicodeEncodeError:
+        return "cannot be written in UTF-8"
+    return "holds a NUL" if path and "\0" in text else ""
 
 
 def _refuse(route: Route, problems: Sequence[Problem]) -> None:
@@ -208,6 +242,8 @@ def _value(parameter: Parameter, text: str) -> Any:
             raise ValueError("true or false is expected") from None
     if parameter.kind == "time":
         return read_time(text)
+    if wrong := _unusable(text, path=parameter.kind == "path"):
+        raise ValueError(f"it {wrong}")
     if parameter.choices and text not in parameter.choices:
         near = closest(text, parameter.choices)
         hint = f"; did you mean {near!r}?" if near else ""
@@ -230,9 +266,9 @@ def read_time(text: str) -> float:
             raise ValueError("seconds since the epoch, or ISO 8601 with an offset is expected") from None
         if moment.tzinfo is None:
             raise ValueError("a time needs its offset, as in 2026-11-24T13:00:00Z") from None
-        return moment.timestamp()
-    if not math.isfinite(number):
-        raise ValueError("a finite number is expected")
+        number = moment.timestamp()
+    if not 0 <= number <= LATEST:
+        raise ValueError(f"0 to {LATEST:.0f} is expected")
     return number
 
 
