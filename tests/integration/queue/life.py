@@ -46,6 +46,8 @@ class Life:
             state, SETTINGS, clock=self.clock, failpoints=Failpoints.from_environment(), instance=f"life {seed}"
         )
         self.count = 0
+        if "LIFE_SEGMENT" in os.environ:  # groups that reach over two segments
+            self.store._engine.payloads.segments._size = int(os.environ["LIFE_SEGMENT"])
 
     def report(self) -> NewReport:
         self.count += 1

@@ -21,6 +21,7 @@ from typing import Any
 from dropmill.config.settings import QueueSettings
 from dropmill.foundation.clock import Clock
 from dropmill.foundation.failpoints import Failpoints
+from dropmill.foundation.files import fsync_directory
 from dropmill.queue.capacity import Capacity
 from dropmill.queue.errors import QueueError, StoreClosed, StoreUnavailable
 from dropmill.queue.records import Gauges
@@ -131,6 +132,7 @@ class Engine:
         self._connection = opened.connection
         self.file_due = opened.file_due
         self._log = os.open(schema.log_of(self._path), os.O_RDONLY | os.O_CLOEXEC)
+        fsync_directory(self._state)  # the log's own name must last, too
         self._log_grown = False
         self._sync_log()
         if opened.unchecked:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from dropmill.foundation.failpoints import Failpoints
-from dropmill.foundation.files import fsync_directory
 from dropmill.queue.sqlite import file_reads, files, leasing, salvage, schema
 from dropmill.queue.sqlite.codec import dump, load
 from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
@@ -80,7 +79,6 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     try:
         if schema.check_version(connection, path) == 0:
             schema.create(connection)
-            fsync_directory(path.parent)
             return connection, True
         clean = _meta(connection, "clean") == 1
         if not clean and path.stat().st_size <= CHECK_LIMIT:
