@@ -29,8 +29,8 @@ def fsync_directory(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def syncfs(path: str | os.PathLike[str]) -> bool:
-    """Flush the whole file system that holds `path`; one call for a group of files (syncfs(2)).
+def syncfs(path: str | os.PathLike[str] | int) -> bool:
+    """Flush the whole file system that holds `path` (or an open descriptor); one call for a group of files (syncfs(2)).
 
     Returns False where the platform has no such call: the caller then syncs file by file.
 
@@ -39,15 +39,16 @@ def syncfs(path: str | os.PathLike[str]) -> bool:
     """
     if not hasattr(_LIBC, "syncfs"):
         return False
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = path if isinstance(path, int) else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if _LIBC.syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             if number == errno.ENOSYS:
                 return False
-            raise OSError(number, os.strerror(number), os.fspath(path))
+            raise OSError(number, os.strerror(number), path if isinstance(path, int) else os.fspath(path))
     finally:
-        os.close(descriptor)
+        if not isinstance(path, int):
+            os.close(descriptor)
     return True
 
 
@@ -81,8 +82,18 @@ def write_durably(path: str | os.PathLike[str], data: bytes | Iterable[bytes], *
     fsync_directory(target.parent)
 
 
-def rename_no_replace(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+def rename_no_replace(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    source_folder: int | None = None,
+    target_folder: int | None = None,
+) -> None:
     """Move within one file system, failing where `target` exists (renameat2 with RENAME_NOREPLACE; else link + unlink).
+
+    Args:
+        source_folder: An open folder that `source` is relative to.
+        target_folder: An open folder that `target` is relative to.
 
     Raises:
         FileExistsError: `target` is taken; nothing has changed.
@@ -90,10 +101,12 @@ def rename_no_replace(source: str | os.PathLike[str], target: str | os.PathLike[
     """
     old, new = os.fsencode(source), os.fsencode(target)
     if hasattr(_LIBC, "renameat2"):
-        if _LIBC.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_NOREPLACE) == 0:
+        old_folder = _AT_FDCWD if source_folder is None else source_folder
+        new_folder = _AT_FDCWD if target_folder is None else target_folder
+        if _LIBC.renameat2(old_folder, old, new_folder, new, _RENAME_NOREPLACE) == 0:
             return
         number = ctypes.get_errno()
         if number not in _NO_RENAMEAT2:
             raise OSError(number, os.strerror(number), os.fspath(source), None, os.fspath(target))
-    os.link(old, new, follow_symlinks=False)
-    os.unlink(old)
+    os.link(old, new, src_dir_fd=source_folder, dst_dir_fd=target_folder, follow_symlinks=False)
+    os.unlink(old, dir_fd=source_folder)
