@@ -219,15 +219,19 @@ def test_without_leases_a_change_before_the_move_is_seen_by_size_and_time(
 
 
 def test_what_is_put_back_never_overwrites(tmp_path: Path) -> None:
-    (tmp_path / "work").write_bytes(b"mine")
-    (tmp_path / "a.csv").write_bytes(b"other")
-    first = put_back(str(tmp_path / "work"), str(tmp_path / "a.csv"), "f" * 64, 1_700_000_000.0)
-    assert Path(first).name == "a-20231114T221320000Z-ffffffff.csv"
-    (tmp_path / "work").write_bytes(b"mine too")
-    second = put_back(str(tmp_path / "work"), str(tmp_path / "a.csv"), "f" * 64, 1_700_000_000.0)
-    assert Path(second).name == "a-20231114T221320000Z-ffffffff-1.csv"
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        (tmp_path / "work").write_bytes(b"mine")
+        (tmp_path / "a.csv").write_bytes(b"other")
+        first = put_back("work", folder, "a.csv", folder, "f" * 64, 1_700_000_000.0)
+        assert first == "a-20231114T221320000Z-ffffffff.csv"
+        (tmp_path / "work").write_bytes(b"mine too")
+        second = put_back("work", folder, "a.csv", folder, "f" * 64, 1_700_000_000.0)
+        assert second == "a-20231114T221320000Z-ffffffff-1.csv"
+    finally:
+        os.close(folder)
     assert (tmp_path / "a.csv").read_bytes() == b"other"
-    assert Path(first).read_bytes() == b"mine"
+    assert (tmp_path / first).read_bytes() == b"mine"
 
 
 def test_a_name_too_long_for_its_id_has_a_folder(stand: Make) -> None:

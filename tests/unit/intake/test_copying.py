@@ -26,6 +26,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
 def source(tmp_path: Path) -> Iterator[int]:
     path = tmp_path / "source"
     path.write_bytes(os.urandom(2_500_000))
@@ -36,10 +43,10 @@ def source(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def test_content_mode_and_times_go_along(tmp_path: Path, source: int) -> None:
+def test_content_mode_and_times_go_along(tmp_path: Path, folder: int, source: int) -> None:
     data = (tmp_path / "source").read_bytes()
     signs: list[int] = []
-    copied = copy_verified(source, str(tmp_path / "copy"), str(tmp_path / ".t"), sign=lambda: signs.append(1))
+    copied = copy_verified(source, folder, "copy", ".t", sign=lambda: signs.append(1))
     assert (tmp_path / "copy").read_bytes() == data
     assert copied.sha256 == hashlib.sha256(data).hexdigest()
     assert copied.size == len(data)
@@ -49,28 +56,30 @@ def test_content_mode_and_times_go_along(tmp_path: Path, source: int) -> None:
     assert len(signs) == 3
 
 
-def test_a_name_that_is_taken_is_not_touched(tmp_path: Path, source: int) -> None:
+def test_a_name_that_is_taken_is_not_touched(tmp_path: Path, folder: int, source: int) -> None:
     (tmp_path / "copy").write_bytes(b"mine")
     with pytest.raises(FileExistsError):
-        copy_verified(source, str(tmp_path / "copy"), str(tmp_path / ".t"))
+        copy_verified(source, folder, "copy", ".t")
     assert (tmp_path / "copy").read_bytes() == b"mine"
     assert not (tmp_path / ".t").exists()
 
 
-def test_other_content_than_expected_is_no_copy(tmp_path: Path, source: int) -> None:
+def test_other_content_than_expected_is_no_copy(tmp_path: Path, folder: int, source: int) -> None:
     with pytest.raises(CopyDiffers):
-        copy_verified(source, str(tmp_path / "copy"), str(tmp_path / ".t"), expected="0" * 64)
+        copy_verified(source, folder, "copy", ".t", expected="0" * 64)
     assert sorted(os.listdir(tmp_path)) == ["source"]
 
 
-def test_what_a_crash_left_is_replaced(tmp_path: Path, source: int) -> None:
+def test_what_a_crash_left_is_replaced(tmp_path: Path, folder: int, source: int) -> None:
     (tmp_path / ".t").write_bytes(b"half")
-    copy_verified(source, str(tmp_path / "copy"), str(tmp_path / ".t"))
+    copy_verified(source, folder, "copy", ".t")
     assert sorted(os.listdir(tmp_path)) == ["copy", "source"]
 
 
 def test_a_full_disk_leaves_no_copy_and_the_source(small_disk: Path, tmp_path: Path, source: int) -> None:
+    full = os.open(small_disk, os.O_RDONLY)
     with pytest.raises(OSError, match="No space left"):
-        copy_verified(source, str(small_disk / "copy"), str(small_disk / ".t"))
+        copy_verified(source, full, "copy", ".t")
+    os.close(full)
     assert os.listdir(small_disk) == []
     assert (tmp_path / "source").stat().st_size == 2_500_000

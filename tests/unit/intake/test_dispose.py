@@ -261,7 +261,9 @@ def test_what_a_reason_tells(work: Path) -> None:
     assert document["code"] == "DM-V012"
     assert document["line"] == 3
     assert document["failedAt"] == "2023-11-14T22:15:00.000Z"
-    staged = Path(stage_reason(str(work / "x.csv"), file, 0.0))
+    folder = os.open(work, os.O_RDONLY)
+    staged = work / stage_reason(folder, file, 0.0)
+    os.close(folder)
     json.loads(staged.read_text())  # an undecodable byte in it does no harm
     assert owner_of(str(staged)) == ID
 
@@ -271,3 +273,33 @@ def test_a_file_that_is_no_reason_of_ours_has_no_owner(tmp_path: Path, content: 
     (tmp_path / "r").write_bytes(content)
     assert owner_of(str(tmp_path / "r")) is None
     assert owner_of(str(tmp_path / "none")) is None
+
+
+def test_a_link_in_place_of_done_carries_nothing_away(
+    disposer: Disposer, root: Path, work: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / "failed").mkdir()
+    for link in (root / "done", root / "failed" / "sub"):
+        link.symlink_to(outside)
+    for file, outcome in (
+        (entry(work, "a.csv"), "done"),
+        (replace(entry(work, "b.csv", file_id="b" * 16), name="sub/b.csv"), "failed"),
+    ):
+        disposals = [Disposal(file=file, outcome=outcome)]
+        moved = disposer.move(disposals, disposer.plan(disposals))
+        assert isinstance(moved.put_off[file.id], OSError)
+        assert Path(file.place).exists()
+    assert os.listdir(outside) == []
+
+
+def test_a_folder_that_the_admin_named_may_be_a_link(
+    root: Path, work: Path, tmp_path: Path, folder_settings: Callable[..., FolderSettings]
+) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    settings = folder_settings(root, done=tmp_path / "link" / "new" / "done")
+    disposer = Disposer(settings, clock=SystemClock(), failpoints=Failpoints())
+    lay(disposer, entry(work, "a.csv"))
+    assert (tmp_path / "archive" / "new" / "done" / "a.csv").exists()

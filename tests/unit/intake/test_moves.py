@@ -50,10 +50,10 @@ async def test_one_file_that_cannot_be_moved_stands_before_nobody(
     real = dispose.rename_no_replace
     stuck = threading.Event()
 
-    def rename(source: str, target: str) -> None:
+    def rename(source: str, target: str, **folders: int) -> None:
         if "stuck" in source and not stuck.is_set():
             raise PermissionError(13, "Permission denied", source)
-        real(source, target)
+        real(source, target, **folders)
 
     monkeypatch.setattr(dispose, "rename_no_replace", rename)
     running = await make()
@@ -154,7 +154,7 @@ async def test_a_stop_does_not_wait_for_a_move_that_hangs(
     go = threading.Event()
     entered = threading.Event()
 
-    def rename(*_: str) -> None:
+    def rename(*_: str, **__: int) -> None:
         entered.set()
         go.wait()
 

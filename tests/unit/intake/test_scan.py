@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from dropmill.intake.beneath import open_beneath
 from dropmill.intake.names import NameFilter
-from dropmill.intake.scan import Listing, fingerprint, list_candidates, open_beneath
+from dropmill.intake.scan import Listing, fingerprint, list_candidates
 from dropmill.intake.settle import stamp_of
 
 

@@ -26,6 +26,7 @@ from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.files import fsync_directory, rename_no_replace, syncfs
 from dropmill.foundation.ids import IdSource
 from dropmill.intake import lease
+from dropmill.intake.beneath import open_beneath
 from dropmill.intake.copying import copy_verified
 from dropmill.intake.entries import ID_LENGTH, entry_name
 from dropmill.intake.fates import Fate
@@ -34,7 +35,6 @@ from dropmill.intake.markers import Markers
 from dropmill.intake.names import with_suffix
 from dropmill.intake.probe import Held, Interrupted, Refusal, probe
 from dropmill.intake.root import Root
-from dropmill.intake.scan import open_beneath
 from dropmill.intake.settle import identity_of, observe, settled, stamp_of
 from dropmill.intake.syncing import FEW
 from dropmill.intake.tracker import Tracker, Why
@@ -272,7 +272,7 @@ class Claimer:
         if not files:
             return
         foreign = [file.held for moved, file in files if not moved and file.held.stamp[3] != self._root.device]
-        if len(files) > FEW and syncfs(f"/proc/self/fd/{self._root.descriptor}"):
+        if len(files) > FEW and syncfs(self._root.descriptor):
             for held in foreign:
                 os.fsync(held.descriptor)
         else:
@@ -340,15 +340,11 @@ class Claimer:
     def _copy(self, file: Claiming) -> None:
         """The file's folder is another device (a mount inside the root): copy, and remove the source once the copy is safe."""
         held = file.held
-        target = os.path.join(self._root.work_path, file.entry)
-        copy_verified(
-            held.descriptor,
-            target,
-            os.path.join(self._root.work_path, f".{file.id}.part"),
-            expected=held.sha256,
-            sign=self._sign,
-        )
-        fsync_directory(os.path.dirname(target))
+        temporary = f".{file.id}.part"
+        copy_verified(held.descriptor, self._root.work, file.entry, temporary, expected=held.sha256, sign=self._sign)
+        os.fsync(self._root.work)
+        if "/" in file.entry:
+            fsync_directory(os.path.join(self._root.work_path, file.entry[:ID_LENGTH]))
         now = os.stat(held.name, dir_fd=held.parent, follow_symlinks=False)
         unchanged = (now.st_size, now.st_mtime_ns, now.st_ino) == (held.stamp[0], held.stamp[1], held.stamp[4])
         if unchanged and (held.proof is not Proof.FREE or lease.kept(held.descriptor)):
@@ -356,17 +352,17 @@ class Claimer:
             self._tracker.forget(held.path)
         else:
             file.undone = "it changed while it was being copied"
-            os.unlink(target)
+            os.unlink(file.entry, dir_fd=self._root.work)
             self._drop_folder(file)
             self._tracker.observe(held.path, stamp_of(now), self._clock.monotonic())
 
     def _put_back(self, file: Claiming) -> None:
-        source = os.path.join(self._root.work_path, file.entry)
-        path = os.path.join(self._root.path, file.held.path)
-        put_back(source, path, file.held.sha256, self._clock.time())
+        held = file.held
+        put_back(file.entry, self._root.work, held.name, held.parent, held.sha256, self._clock.time())
         self._drop_folder(file)
         # observed at once, so that the event of our own rename is not taken for a file that was dropped whole
-        self._tracker.observe(file.held.path, stamp_of(os.stat(path, follow_symlinks=False)), self._clock.monotonic())
+        there = os.stat(held.name, dir_fd=held.parent, follow_symlinks=False)
+        self._tracker.observe(held.path, stamp_of(there), self._clock.monotonic())
         self._failpoints.hit("claim.put_back")
 
     def _drop_folder(self, file: Claiming) -> None:
@@ -396,14 +392,16 @@ def _say(words: Words, file: Claiming) -> None:
         words.settle.append((file.id, file.fate))
 
 
-def put_back(source: str, path: str, sha256: str, now: float) -> str:
-    """Move a file from work/ back into the inbox, under its own name or, where that is taken, beside it; where it is now."""
-    folder, name = os.path.split(path)
+def put_back(entry: str, work: int, name: str, folder: int, sha256: str, now: float) -> str:
+    """Move an entry of the open `work` back into the open `folder`, under `name` or, where that is taken, beside it.
+
+    Returns the name that it has now.
+    """
     for number in range(100):
-        target = path if number == 0 else os.path.join(folder, with_suffix(name, now, sha256, number=number - 1))
+        target = name if number == 0 else with_suffix(name, now, sha256, number=number - 1)
         try:
-            rename_no_replace(source, target)
+            rename_no_replace(entry, target, source_folder=work, target_folder=folder)
         except FileExistsError:
             continue
         return target
-    raise FileExistsError(errno.EEXIST, "no free name was found beside it", path)
+    raise FileExistsError(errno.EEXIST, "no free name was found beside it", name)

@@ -50,21 +50,23 @@ def read_pieces(
 
 def copy_verified(
     source: int,
-    target: str,
+    folder: int,
+    name: str,
     temporary: str,
     *,
     expected: str | None = None,
     sign: Callable[[], None] = lambda: None,
 ) -> Copied:
-    """Copy an open file (from its start) to `target`, over the path `temporary` beside it, which may be left from a crash.
+    """Copy an open file (from its start) to `name` in the open `folder`, by way of `temporary` there.
 
     Mode and times go along. The copy's data are on disk when it appears; its name is only once the caller has synced the folder.
 
     Args:
+        temporary: A name that nobody else uses; what a crash has left under it is replaced.
         expected: The SHA-256 that the content must have.
 
     Raises:
-        FileExistsError: `target` is taken.
+        FileExistsError: `name` is taken.
         CopyDiffers: the content is not `expected`.
         OSError: a full disk, and whatever else the file system says; no copy is left.
     """
@@ -72,10 +74,10 @@ def copy_verified(
     os.lseek(source, 0, os.SEEK_SET)
     digest = hashlib.sha256()
     try:
-        os.unlink(temporary)
+        os.unlink(temporary, dir_fd=folder)
     except FileNotFoundError:
         pass
-    out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
     try:
         try:
 
@@ -85,16 +87,16 @@ def copy_verified(
 
             size = read_pieces(source, write, sign=sign, size=status.st_size)
             if expected is not None and digest.hexdigest() != expected:
-                raise CopyDiffers(errno.EIO, "the copy's content is not what was expected", target)
+                raise CopyDiffers(errno.EIO, "the copy's content is not what was expected", name)
             os.fchmod(out, status.st_mode & 0o777)
             os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fsync(out)
         finally:
             os.close(out)
-        rename_no_replace(temporary, target)
+        rename_no_replace(temporary, name, source_folder=folder, target_folder=folder)
     except BaseException:
         try:
-            os.unlink(temporary)
+            os.unlink(temporary, dir_fd=folder)
         except OSError:
             pass  # it is replaced by the next try
         raise

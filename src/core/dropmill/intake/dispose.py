@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,13 +18,14 @@ import structlog
 from dropmill.config.settings import FolderSettings
 from dropmill.foundation.clock import Clock
 from dropmill.foundation.failpoints import Failpoints
-from dropmill.foundation.files import fsync_directory, rename_no_replace
+from dropmill.foundation.files import rename_no_replace
 from dropmill.intake.copying import copy_verified
 from dropmill.intake.entries import is_id
+from dropmill.intake.folders import Folders
 from dropmill.intake.names import printable, with_suffix
-from dropmill.intake.reason import owner_of, publish_reason, reason_path, remove_reason, replace_reason, stage_reason
+from dropmill.intake.reason import owner_of, publish_reason, reason_path, remove_reason, stage_reason
 from dropmill.intake.sameness import exists, same_file
-from dropmill.intake.syncing import sync_files, sync_folders
+from dropmill.intake.syncing import sync_files
 from dropmill.queue.records import Disposal, FileRecord
 
 __all__ = ["Disposer", "Moved"]
@@ -109,95 +110,84 @@ class Disposer:
             OSError: the moves cannot be brought to disk; none of them may be put on record.
         """
         moved = Moved(places={}, put_off={}, missing=[])
-        folders: set[str] = set()
-        reasons = self._stage_reasons(disposals, targets, moved)
-        for disposal in disposals:
-            self._sign()
-            file, target = disposal.file, targets[disposal.file.id]
-            if file.id in moved.put_off:
-                continue
-            try:
-                if self._move(file, target, reasons.get(file.id), folders):
-                    moved.places[file.id] = target
-                else:
-                    moved.missing.append(file)
-            except OSError as error:
-                moved.put_off[file.id] = error
-                _discard(reasons.get(file.id))
-            self._failpoints.hit("dispose.moved")
-        self._sync(folders)
+        with Folders(self._settings) as folders:
+            reasons = self._stage_reasons(disposals, targets, moved, folders)
+            sources: set[str] = set()
+            for disposal in disposals:
+                self._sign()
+                file, target = disposal.file, targets[disposal.file.id]
+                if file.id in moved.put_off:
+                    continue
+                try:
+                    if self._move(file, target, reasons.pop(file.id, None), folders):
+                        moved.places[file.id] = target
+                        sources.add(os.path.dirname(file.place))
+                    else:
+                        moved.missing.append(file)
+                except OSError as error:
+                    moved.put_off[file.id] = error
+                self._failpoints.hit("dispose.moved")
+            folders.sync(also=sources)
         self._failpoints.hit("dispose.synced")
         for disposal in disposals:
             if disposal.file.id in moved.places:
                 self._tidy(disposal.file, moved.places[disposal.file.id])
         return moved
 
-    def _stage_reasons(self, disposals: Sequence[Disposal], targets: dict[str, str], moved: Moved) -> dict[str, str]:
-        """Write the reasons of those that go to failed/ under hidden names, durably; the hidden paths by id."""
+    def _stage_reasons(
+        self, disposals: Sequence[Disposal], targets: dict[str, str], moved: Moved, folders: Folders
+    ) -> dict[str, str]:
+        """Write the reasons of those that go to failed/ under hidden names, durably; the names by id."""
         now = self._clock.time()
-        staged = {}
+        staged: dict[str, str] = {}
+        used: dict[int, list[str]] = {}
         for disposal in disposals:
             file, target = disposal.file, targets[disposal.file.id]
-            if disposal.outcome == "failed" and target != file.place and exists(file.place):
+            if disposal.outcome == "failed" and exists(file.place):
                 try:
-                    self._make(os.path.dirname(target))
-                    staged[file.id] = stage_reason(target, file, now)
+                    folder = folders.of(target)
+                    staged[file.id] = stage_reason(folder, file, now)
+                    used.setdefault(folder, []).append(staged[file.id])
                 except OSError as error:
                     moved.put_off[file.id] = error
-        sync_files(list(staged.values()))
+        for folder, names in used.items():
+            sync_files(names, folder)
         self._failpoints.hit("dispose.reasons_staged")
         return staged
 
-    def _move(self, file: FileRecord, target: str, reason: str | None, folders: set[str]) -> bool:
+    def _move(self, file: FileRecord, target: str, reason: str | None, folders: Folders) -> bool:
         """Whether the file lies at its target now."""
-        if target == file.place:
-            if not exists(target):
-                return False
-            replace_reason(target, file, self._clock.time())
-            return True
         if not exists(file.place):
-            return same_file(target, file, sign=self._sign)
-        folder = os.path.dirname(target)
-        self._make(folder)
-        if reason is not None:
-            publish_reason(reason, target, file.id)
-            self._failpoints.hit("dispose.reason_written")
+            return target != file.place and same_file(target, file, sign=self._sign)
+        folder, name = folders.of(target), os.path.basename(target)
         try:
-            rename_no_replace(file.place, target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            self._copy(file, target)
-        folders.update((folder, os.path.dirname(file.place)))
+            if reason is not None:
+                publish_reason(folder, reason, name, file.id)
+                self._failpoints.hit("dispose.reason_written")
+            if target == file.place:
+                return True
+            try:
+                rename_no_replace(file.place, name, target_folder=folder)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy(file, folder, name)
+        except OSError:
+            if reason is not None:
+                _discard(reason, folder)
+            raise
         return True
 
-    def _copy(self, file: FileRecord, target: str) -> None:
-        temporary = os.path.join(os.path.dirname(target), f".dropmill-{file.id}.part")
+    def _copy(self, file: FileRecord, folder: int, name: str) -> None:
         descriptor = os.open(file.place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            copy_verified(descriptor, target, temporary, expected=file.sha256, sign=self._sign)
+            temporary = f".dropmill-{file.id}.part"
+            copy_verified(descriptor, folder, name, temporary, expected=file.sha256, sign=self._sign)
         finally:
             os.close(descriptor)
-        fsync_directory(os.path.dirname(target))
+        os.fsync(folder)
         self._failpoints.hit("dispose.copied")
         os.unlink(file.place)
-
-    def _make(self, folder: str) -> None:
-        """Make a folder with its parents, durably."""
-        missing = []
-        while not os.path.isdir(folder):
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        for path in reversed(missing):
-            try:
-                os.mkdir(path, 0o755)
-            except FileExistsError:
-                continue
-            fsync_directory(os.path.dirname(path))
-
-    def _sync(self, folders: Iterable[str]) -> None:
-        # a long-named file's own folder may be gone with it: its parent counts then
-        sync_folders([folder for folder in folders if os.path.isdir(folder)])
 
     def _tidy(self, file: FileRecord, target: str) -> None:
         """Remove what the file leaves behind: its reason in failed/, a folder that was made for it alone."""
@@ -212,9 +202,8 @@ class Disposer:
             _log.debug("something was left behind", place=printable(file.place), error=str(error))
 
 
-def _discard(path: str | None) -> None:
-    if path is not None:
-        try:
-            os.unlink(path)
-        except OSError:
-            pass  # published already, or replaced by the next try
+def _discard(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        pass  # published already, or replaced by the next try

@@ -13,10 +13,10 @@ from pathlib import Path
 from dropmill.config.settings import FolderSettings
 from dropmill.foundation.clock import utc_iso
 from dropmill.intake import lease
+from dropmill.intake.beneath import open_beneath
 from dropmill.intake.inbox import Inbox, name_filter
 from dropmill.intake.lease import Proof
 from dropmill.intake.markers import Markers
-from dropmill.intake.scan import open_beneath
 from dropmill.intake.status import Sighting
 from dropmill.intake.tracker import Why
 

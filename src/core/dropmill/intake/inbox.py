@@ -17,9 +17,10 @@ import structlog
 from dropmill.config.settings import FolderSettings
 from dropmill.foundation.clock import Clock
 from dropmill.foundation.errors import Problem
+from dropmill.intake.beneath import open_beneath
 from dropmill.intake.names import NameFilter, printable
 from dropmill.intake.root import Root
-from dropmill.intake.scan import LIMIT, Listing, list_candidates, open_beneath
+from dropmill.intake.scan import LIMIT, Listing, list_candidates
 from dropmill.intake.settle import Gaps, stamp_of
 from dropmill.intake.tracker import Tracker, Why
 from dropmill.intake.watch import Hint, Hints, Watch, WatchesExhausted

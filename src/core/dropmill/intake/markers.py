@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from dropmill.config.settings import FolderSettings
 from dropmill.foundation.files import rename_no_replace
+from dropmill.intake.folders import Folders
 
 __all__ = ["Markers"]
 
@@ -21,7 +22,7 @@ class Markers:
 
     def __init__(self, settings: FolderSettings) -> None:
         self._suffixes = tuple(settings.marker_suffixes)
-        self._done = str(settings.done)
+        self._settings = settings
 
     def find(self, path: str, parent: int) -> str | None:
         """The name of the file's marker, beside it in the open folder `parent`; None: there is none yet."""
@@ -51,8 +52,9 @@ class Markers:
                 if os.stat(name, dir_fd=parent, follow_symlinks=False).st_size == 0:
                     os.unlink(name, dir_fd=parent)
                 else:
-                    os.makedirs(self._done, exist_ok=True)
-                    rename_no_replace(f"/proc/self/fd/{parent}/{name}", os.path.join(self._done, name))
+                    with Folders(self._settings) as folders:
+                        done = folders.of(os.path.join(str(self._settings.done), name))
+                        rename_no_replace(name, name, source_folder=parent, target_folder=done)
             except OSError:
                 continue  # it stays: a marker without its file does nothing
 

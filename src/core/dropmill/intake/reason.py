@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from dropmill.foundation.clock import utc_iso
-from dropmill.foundation.files import rename_no_replace, write_all, write_durably
+from dropmill.foundation.files import rename_no_replace, write_all
 from dropmill.intake.names import printable
 from dropmill.queue.records import FileRecord
 
@@ -23,7 +23,6 @@ __all__ = [
     "reason_document",
     "reason_path",
     "remove_reason",
-    "replace_reason",
     "stage_reason",
 ]
 
@@ -63,10 +62,10 @@ def reason_document(file: FileRecord, now: float) -> dict[str, Any]:
     }
 
 
-def owner_of(path: str) -> str | None:
-    """The file id that a reason file carries; None: there is none, or it is not one of ours."""
+def owner_of(path: str, folder: int | None = None) -> str | None:
+    """The file id that a reason file (relative to the open `folder`) carries; None: there is none, or it is not one of ours."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
     try:
@@ -85,38 +84,34 @@ def encode_reason(file: FileRecord, now: float) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def stage_reason(target: str, file: FileRecord, now: float) -> str:
-    """Write the reason of a file that is about to lie at `target` under a hidden name beside it; not synced. Returns the path.
+def stage_reason(folder: int, file: FileRecord, now: float) -> str:
+    """Write a file's reason under a hidden name in the open folder that the file is about to lie in; not synced. The name.
 
-    Once it is synced, `publish_reason` gives it its name.
+    Once it is synced, `publish_reason` gives it its own.
     """
-    path = os.path.join(os.path.dirname(target), f".dropmill-{file.id}.reason")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    name = f".dropmill-{file.id}.reason"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o644, dir_fd=folder)
     try:
         write_all(descriptor, encode_reason(file, now))
     finally:
         os.close(descriptor)
-    return path
+    return name
 
 
-def publish_reason(staged: str, target: str, file_id: str) -> None:
-    """Give a staged reason its name; one of the same file, left by a crash, is replaced.
+def publish_reason(folder: int, staged: str, name: str, file_id: str) -> None:
+    """Give a staged reason its name, as that of the file `name`; one of the same file, left by a crash, is replaced.
 
     Raises:
         FileExistsError: somebody else's file has that name.
     """
-    path = reason_path(target)
+    target = reason_path(name)
     try:
-        rename_no_replace(staged, path)
+        rename_no_replace(staged, target, source_folder=folder, target_folder=folder)
     except FileExistsError:
-        if owner_of(path) != file_id:
+        if owner_of(target, folder) != file_id:
             raise
-        os.replace(staged, path)
-
-
-def replace_reason(target: str, file: FileRecord, now: float) -> None:
-    """Write the reason of a file that lies at `target` already, durably."""
-    write_durably(reason_path(target), encode_reason(file, now))
+        os.replace(staged, target, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def remove_reason(target: str, file_id: str) -> None:

@@ -19,6 +19,7 @@ from dropmill.foundation.clock import Clock
 from dropmill.foundation.errors import Problem
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.files import fsync_directory, rename_no_replace
+from dropmill.intake.beneath import open_beneath
 from dropmill.intake.claim import put_back
 from dropmill.intake.entries import ID_LENGTH, is_id, parse_entry
 from dropmill.intake.errors import FolderOffline
@@ -171,19 +172,24 @@ class Recovery:
         plain = self._settings.duplicates == "process" and (file.size > 0 or self._settings.zero_byte == "take")
         if plain and same_file(file.place, file, sign=self._thread.sign):
             return "confirm"
-        self._return(file.place, file.origin, file.sha256)
+        self._return(os.path.relpath(file.place, self._root.work_path), file.name, file.sha256)
         return "undo"
 
-    def _return(self, place: str, origin: str, sha256: str) -> str:
-        folder = os.path.dirname(origin)
-        if not os.path.isdir(folder):
-            origin = os.path.join(self._root.path, os.path.basename(origin))
-        back = put_back(place, origin, sha256, self._clock.time())
-        fsync_directory(os.path.dirname(back))
-        parent = os.path.dirname(place)
-        if parent != self._root.work_path:
-            _remove_empty(parent)
-        return back
+    def _return(self, entry: str, path: str, sha256: str) -> str:
+        """Put an entry of work/ back to its relative path, or into the root where that folder is gone; where it is now."""
+        folder, _, name = path.rpartition("/")
+        try:
+            parent = open_beneath(self._root.descriptor, folder)
+        except OSError:
+            folder, parent = "", open_beneath(self._root.descriptor, "")
+        try:
+            back = put_back(entry, self._root.work, name, parent, sha256, self._clock.time())
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+        if "/" in entry:
+            _remove_empty(os.path.join(self._root.work_path, entry[:ID_LENGTH]))
+        return os.path.join(self._root.path, folder, back)
 
     # --- files that should lie in work/ ----------------------------------------------------------------------------------
 
@@ -291,21 +297,15 @@ class Recovery:
                 _remove_empty(path)  # its file was moved, or never came
             if file_id in known or not exists(path):
                 continue
-            if own_name:
-                recovered.returned.append(self._return_entry(path, own_name))
-            else:
-                for inner in os.listdir(path):
-                    recovered.returned.append(self._return_entry(os.path.join(path, inner), inner))
-                _remove_empty(path)
+            inner = [name] if own_name else [f"{name}/{entry}" for entry in os.listdir(path)]
+            for entry in inner:
+                back = self._return(entry, own_name or entry.partition("/")[2], "0" * 8)
+                _log.warning("a file in work had no row, and is back in its folder", path=printable(back))
+                recovered.returned.append(back)
             self._failpoints.hit("recovery.returned")
         if recovered.returned:
             os.fsync(self._root.work)
             os.fsync(self._root.descriptor)
-
-    def _return_entry(self, path: str, name: str) -> str:
-        back = put_back(path, os.path.join(self._root.path, name), "0" * 8, self._clock.time())
-        _log.warning("a file in work had no row, and is back in its folder", path=printable(back))
-        return back
 
 
 def _any_exists(files: Sequence[FileRecord]) -> bool:

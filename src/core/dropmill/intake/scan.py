@@ -14,10 +14,11 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from dropmill.intake.beneath import open_beneath
 from dropmill.intake.names import NameFilter
 from dropmill.intake.settle import Stamp, stamp_of
 
-__all__ = ["LIMIT", "Candidate", "Listing", "Order", "fingerprint", "list_candidates", "open_beneath", "rank"]
+__all__ = ["LIMIT", "Candidate", "Listing", "Order", "fingerprint", "list_candidates", "rank"]
 
 Order: TypeAlias = Literal["oldest", "newest", "name"]
 
@@ -59,34 +60,6 @@ class Listing:
     def trouble(self, path: str, error: OSError) -> None:
         if error.errno not in _VANISHED and len(self.unreadable) < 100:
             self.unreadable[path] = error
-
-
-def open_beneath(root: int, path: str, *, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int:
-    """Open a relative path below a folder's descriptor without ever following a symbolic link.
-
-    Raises:
-        OSError: ELOOP or ENOTDIR where a component is a link, and whatever else open(2) raises.
-    """
-    descriptor = os.dup(root) if not path else -1
-    if not path:
-        os.set_inheritable(descriptor, False)
-        return descriptor
-    parts = path.split("/")
-    current = root
-    try:
-        for part in parts[:-1]:
-            if part in ("", ".", ".."):
-                raise OSError(errno.ELOOP, "not a path below the folder", path)
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
-            if current != root:
-                os.close(current)
-            current = inner
-        if parts[-1] in ("", ".", ".."):
-            raise OSError(errno.ELOOP, "not a path below the folder", path)
-        return os.open(parts[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
-    finally:
-        if current != root:
-            os.close(current)
 
 
 def list_candidates(

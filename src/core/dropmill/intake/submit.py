@@ -153,9 +153,12 @@ class Submitter:
             origin = os.path.join(self._arriving, entry_name(file_id, name))
             if "/" in entry_name(file_id, name):
                 os.mkdir(os.path.dirname(origin))
-            copied = copy_verified(
-                descriptor, origin, os.path.join(self._arriving, f".{file_id}.part"), sign=thread.sign
-            )
+            parent, entry = os.path.split(origin)
+            arriving = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                copied = copy_verified(descriptor, arriving, entry, f".{file_id}.part", sign=thread.sign)
+            finally:
+                os.close(arriving)
             if stamp_of(os.fstat(descriptor))[:2] != stamp_of(status)[:2] or copied.size != status.st_size:
                 self._unlink(origin)
                 raise SourceUnreadable(
