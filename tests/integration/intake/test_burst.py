@@ -81,4 +81,4 @@ async def test_very_many_empty_files_keep_no_other_from_being_taken(
     running = await make(settle=0.1, rescan=1.0)
     (file,) = await running.claimed(1)
     assert file.name == "good.csv"
-    assert running.intake.status()[0].waiting == 3000
+    await running.until(lambda: running.intake.status()[0].waiting == 3000, "the count of those that wait")
