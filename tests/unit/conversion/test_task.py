@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dropmill.conversion.staged import StagedReports
 from dropmill.conversion.worker.frames import Kind, ProtocolError
 from dropmill.conversion.worker.staging import SPOOL
 from dropmill.conversion.worker.task import Call
@@ -227,3 +228,47 @@ def test_names_and_parts_are_read_from_the_body(workplace: Workplace) -> None:
     call = Call.read(workplace.header(b"", "lines", parts=[[1, "aa"], [2, "bb"]]), b"\xff.txt\0one\0two", [])
     assert call.name == "\udcff.txt"
     assert [(part.name, part.size, part.sha256) for part in call.parts] == [("one", 1, "aa"), ("two", 2, "bb")]
+
+
+def test_a_document_type_of_its_own(workplace: Workplace) -> None:
+    assert workplace.run("21.5", "weather", name=b"a.weather")[1]["result"] == "converted"
+    assert workplace.run("99", "weather", name=b"a.weather")[1]["code"] == "DM-V004"
+
+
+def test_warnings_beyond_the_hundredth_are_counted(workplace: Workplace) -> None:
+    _, answer = workplace.fault("warn 150")
+    assert len(answer["warnings"]) == 101
+    assert answer["warnings"][7] == {"code": "ODD", "message": "warning 7", "line": 7}
+    assert answer["warnings"][100]["message"] == "50 further warnings were left out"
+    assert len(workplace.fault("warn 100")[1]["warnings"]) == 100
+
+
+def test_progress_is_told_by_the_converter(workplace: Workplace) -> None:
+    seen = []
+    beat = workplace.page.beat
+
+    def watched(done: float | None = None) -> None:
+        seen.append(done)
+        beat(done)
+
+    workplace.page.beat = watched  # type: ignore[method-assign]
+    workplace.fault("progress 0.1")
+    told = [done for done in seen if done is not None]
+    assert told
+    assert told == sorted(told)
+
+
+def test_large_reports_in_the_spool_lie_in_files_of_their_own(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropmill.conversion.worker.staging._SENT", 2)
+    _, answer = workplace.fault("many 5 70000")
+    reports = StagedReports(workplace.reports, workplace.folder / "1", 5, answer["bytes"])
+    assert [report.key for report in reports] == [f"S{number}" for number in range(5)]
+    assert all(report.path is not None and Path(report.path).stat().st_size == report.size for report in reports)
+
+
+def test_local_paths_and_attachments(workplace: Workplace) -> None:
+    assert workplace.run("path\n", "faulty", name=b"odd name.faulty")[1]["reports"] == 1
+    assert json.loads(workplace.reports[0][1])["unit"]["serial"] == "odd name.faulty"
+    assert workplace.fault("attach")[1]["reports"] == 1
