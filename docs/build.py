@@ -1,6 +1,6 @@
 """Builds what is generated in the documentation, or checks that it is current.
 
-    python docs/build.py           write diagrams (SVG from docs/diagrams/*.dot, with Graphviz) and the configuration reference
+    python docs/build.py           write diagrams (SVG from docs/diagrams/*.dot, with Graphviz) and the reference pages
     python docs/build.py --check   exit 1 where something is stale
 
 An SVG carries the SHA-256 of its source, so that the check does not depend on the version of Graphviz.
@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+
+REFERENCES = {"configuration.md": "reference.py", "command-line.md": "commands.py", "api.md": "api.py"}
+"""The pages that are printed by a script each."""
 
 
 def diagrams(check: bool) -> list[str]:
@@ -33,22 +36,23 @@ def diagrams(check: bool) -> list[str]:
     return stale
 
 
-def reference(check: bool) -> list[str]:
-    """The configuration reference, from the schemas."""
-    target = HERE / "configuration.md"
-    text = subprocess.run(
-        [sys.executable, str(HERE / "reference.py")], check=True, capture_output=True, text=True
-    ).stdout
-    if target.exists() and target.read_text(encoding="utf-8") == text:
-        return []
-    if not check:
-        target.write_text(text, encoding="utf-8")
-    return [str(target.relative_to(HERE.parent))]
+def references(check: bool) -> list[str]:
+    """The reference pages, each from the script that prints it."""
+    stale = []
+    for page, script in REFERENCES.items():
+        target = HERE / page
+        text = subprocess.run([sys.executable, str(HERE / script)], check=True, capture_output=True, text=True).stdout
+        if target.exists() and target.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(str(target.relative_to(HERE.parent)))
+        if not check:
+            target.write_text(text, encoding="utf-8")
+    return stale
 
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
-    stale = diagrams(check) + reference(check)
+    stale = diagrams(check) + references(check)
     for name in stale:
         print(f"{name}: {'stale; run python docs/build.py' if check else 'written'}")
     return 1 if check and stale else 0

@@ -331,9 +331,12 @@ def test_version(run: Run) -> None:
     assert run("--version").out == f"dropmill {version('dropmill')}\n"
 
 
-def test_no_command_is_a_usage_error(run: Run) -> None:
-    ended = run(code=2)
+@pytest.mark.parametrize("group", [[], ["plugins"], ["config"]])
+def test_no_command_is_a_usage_error(run: Run, group: list[str]) -> None:
+    ended = run(*group, code=2)
     assert ended.out == ""
+    assert ended.err.startswith("DM-A101: Missing command")
+    assert f"`{' '.join(['dropmill', *group])} --help`" in ended.err
 
 
 def test_every_command_takes_config_and_json() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["config", "read"]
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def config() -> None:
     """Check the configuration, show what it comes to, print its schema."""
 

@@ -19,7 +19,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PAGE = 500
 
 
-class _Moment(click.ParamType[float]):
+class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers only, in older versions
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["plugins"]
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def plugins() -> None:
     """List, show and check plugins."""
 

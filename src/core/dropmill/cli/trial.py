@@ -48,7 +48,11 @@ def trial(session: Session, file: Path, converter: str | None, folder: str | Non
     settings = configuration.settings
     bindings = {
         name: ConverterBinding(
-            spec=loaded.spec, plugin=loaded.plugin, distribution=loaded.distribution, version=loaded.version
+            spec=loaded.spec,
+            plugin=loaded.plugin,
+            distribution=loaded.distribution,
+            version=loaded.version,
+            options=configuration.general[name],
         )
         for name, loaded in configuration.catalog.converters.items()
     }

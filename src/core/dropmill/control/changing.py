@@ -63,7 +63,7 @@ _SUBMIT = _object(
 _FILES = {"properties": {"what": {"const": "files"}}, "required": ["what"]}
 _RETRY = _object(
     {
-        "what": {"enum": ["files", "deliveries"]},
+        "what": {"enum": ["files", "deliveries"], "description": "what is tried again"},
         "ids": {"type": "array", "description": "of files or deliveries"},
         "filter": {"type": "object", "description": "instead of ids: as in the query of the list; {} is all of them"},
         "converter": {**_TEXT, "description": "id of the converter that must take the files"},
