@@ -192,6 +192,7 @@ class Agent:
                     plugin=loaded.plugin,
                     distribution=loaded.distribution,
                     version=loaded.version,
+                    options=self._configuration.general[name],
                 )
                 for name, loaded in catalog.converters.items()
             },

@@ -45,7 +45,7 @@ class Herald:
     def stop(self) -> None:
         """Let listeners finish what waits, for a short while; blocks that long at most."""
         for plugin in self._broadcaster.stop():
-            _log.warning("a plugin has not finished with its events", code="DM-P030", plugin=plugin)
+            _log.warning("a plugin has not finished with its events", code="DM-P052", plugin=plugin)
 
     def tell(self, name: str, subject: str, data: Mapping[str, Any]) -> None:
         """From the queue, after the commit."""

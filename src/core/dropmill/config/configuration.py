@@ -21,7 +21,7 @@ from dropmill.config.composition import compose
 from dropmill.config.document import Document
 from dropmill.config.normalization import get, normalized, not_finite, remove
 from dropmill.config.option_checks import OptionChecks
-from dropmill.config.options import uses
+from dropmill.config.options import Use, merge, uses
 from dropmill.config.positions import KeyPath
 from dropmill.config.problems import ConfigError, ConfigProblem
 from dropmill.config.references import References, pins
@@ -56,6 +56,8 @@ class Configuration(Generic[CatalogT]):
     """Paths in `effective` whose values are never shown."""
     warnings: Sequence[ConfigProblem]
     """What is odd and may be meant."""
+    general: Mapping[str, Mapping[str, Any]]
+    """Options of every loaded converter as defaults and `[converter.ID]` have them, for where no folder lists it."""
 
 
 def load(
@@ -118,6 +120,7 @@ def read(
         origins=whole.origins,
         hidden=frozenset(options.hidden),
         warnings=tuple(sorted(warnings, key=_order)),
+        general={name: merge(_section(name), sound, schema).options for name in catalog.converters},
     )
 
 
@@ -128,6 +131,12 @@ def read_pins(path: str | os.PathLike[str]) -> Sequence[PluginPin]:
         ConfigError: it cannot be read or is not TOML.
     """
     return pins(files.read(path).data)
+
+
+def _section(converter: str) -> Use:
+    """The use of a converter by its section alone."""
+    place: KeyPath = ("converter", converter)
+    return Use("converter", converter, place, place)
 
 
 def _secret(part: Schema, value: Any) -> bool:

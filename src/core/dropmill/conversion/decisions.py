@@ -17,6 +17,7 @@ __all__ = [
     "Release",
     "Transition",
     "decide",
+    "homeless",
     "our_own_fault",
     "put_off",
     "waiting",
@@ -117,6 +118,12 @@ def waiting(plugin: str, why: str, record: Mapping[str, Any] | None = None, conv
         "next": f"it is converted as soon as the plugin works again; to try at once: dropmill resume plugin {plugin}",
     }
     return Park(reason=ParkReason.WAITING_FOR_PLUGIN, error=error, converter=converter)
+
+
+def homeless(why: str) -> Park:
+    """Its folder is not configured any more; it is looked at again at every start."""
+    error = {"code": "DM-V023", "message": why, "next": why}
+    return Park(reason=ParkReason.WAITING_FOR_PLUGIN, error=error, converter=None)
 
 
 def our_own_fault(file: FileRecord, error: Exception) -> Transition:

@@ -15,7 +15,7 @@ import structlog
 
 from dropmill.config.settings import FolderSettings
 from dropmill.conversion.breaker import Breakers, BreakerView
-from dropmill.conversion.decisions import Transition, decide, our_own_fault, put_off, waiting
+from dropmill.conversion.decisions import Transition, decide, homeless, our_own_fault, put_off
 from dropmill.conversion.desk import Desk, Publisher
 from dropmill.conversion.errors import PoolClosed, WorkersUnavailable
 from dropmill.conversion.inputs import Job
@@ -286,8 +286,8 @@ class Dispatcher:
     async def _park_homeless(self, file: FileRecord) -> None:
         """Its folder is not in the configuration any more."""
         try:
-            why = f"the folder {file.folder!r} is not configured any more; restore it, or fail the file by hand"
-            await self._desk.settle(file, waiting("", why), ())
+            why = f"the folder {file.folder!r} is not configured any more; restore it and start the agent again"
+            await self._desk.settle(file, homeless(why), ())
         except asyncio.CancelledError:
             await self._desk.give_back(file, "shutdown")
             raise

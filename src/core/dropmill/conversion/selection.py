@@ -13,7 +13,8 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -35,6 +36,8 @@ class ConverterBinding:
     distribution: str
     """Whose code a worker process runs: converters of one distribution may share one."""
     version: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Complete, as defaults and `[converter.ID]` have them: for a file whose folder does not list it."""
 
     @property
     def label(self) -> str:
@@ -146,7 +149,7 @@ class Selector:
         self._missing = [choice.id for choice in choices if choice.id not in converters]
         self._candidates = [
             _candidate(choice, converters[choice.id])
-            for choice in (choices or [ConverterChoice(id=name, options={}) for name in sorted(converters)])
+            for choice in (choices or [_general(converters[name]) for name in sorted(converters)])
             if choice.id in converters
         ]
         self._index = GlobIndex(
@@ -194,11 +197,15 @@ class Selector:
         binding = self._converters.get(converter)
         if binding is None:
             return Shortlist([], {}, [converter])
-        return Shortlist([_candidate(ConverterChoice(id=converter, options={}), binding)], {})
+        return Shortlist([_candidate(_general(binding), binding)], {})
 
     def all(self) -> Sequence[Candidate]:
         """Every converter of the folder, in its order."""
         return self._candidates
+
+
+def _general(binding: ConverterBinding) -> ConverterChoice:
+    return ConverterChoice(id=binding.spec.id, options=binding.options)
 
 
 def _candidate(choice: ConverterChoice, binding: ConverterBinding) -> Candidate:

@@ -194,7 +194,7 @@ class Judge:
             problem = self._problem(
                 AUTH_REJECTED,
                 f"the destination refuses the credentials: {self._scrub.text(str(error.reason))}",
-                "correct the destination's credentials or their rights, then reload the configuration",
+                "correct the destination's credentials or their rights, then run `dropmill resume destination` for it",
             )
             return Refusing(Cause.AUTHENTICATION, problem)
         return None
@@ -226,7 +226,7 @@ class Judge:
                 problem = self._problem(
                     DAMAGED,
                     f"the queue cannot read the payload: {self.describe(error)}",
-                    "run `dropmill queue check`",
+                    "`dropmill explain` its file; convert the file again with `dropmill retry`",
                 )
                 verdicts.append(self.again(lease, problem))
             else:
