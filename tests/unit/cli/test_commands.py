@@ -200,7 +200,7 @@ def test_a_forced_converter_has_the_options_of_its_section(home: Path, run: Run)
     config.write_text(config.read_text().replace("[converter.csv]\n", '[converter.csv]\ndelimiter = "|"\n'))
     (home / "t.txt").write_text("a|b\n1|2\n")
     (line,) = run("try", "t.txt", "--converter", "csv").data.splitlines()
-    assert '"b"' in line
+    assert b'"b"' in line
 
 
 def test_try_prints_one_report_a_line(home: Path, run: Run) -> None:
