@@ -12,7 +12,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 from dropmill.config.settings import QueueSettings
 from dropmill.foundation.clock import SystemClock
@@ -275,6 +275,7 @@ def test_the_log_is_read_up_to_its_last_commit(tmp_path: Path) -> None:
     keeper.close()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_garbage_makes_reading_fail(data: Any) -> None:
     content = bytearray(_CONTENT)

@@ -345,7 +345,8 @@ async def test_the_reader_follows_a_database_that_took_anothers_place(bench: Any
     async with bench.store() as store:
         await store.offer([bench.report("a")])
         assert reader.status()["queue"]["items"] == 1
-    (bench.state / "queue.db").rename(bench.state / "old.db")
+    for suffix in ("", "-wal"):
+        (bench.state / f"queue.db{suffix}").rename(bench.state / f"old.db{suffix}")
     async with bench.store() as store:
         assert reader.status()["queue"]["items"] == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,160 @@ async def test_overwritten_pages_cost_what_stood_on_them(bench: Any) -> None:
         assert store.gauges.items > 0
         assert await store.offer([bench.report("new")]) == ["queued"]
         assert (await deliver(store))[-1] == "new.1"
+
+
+@pytest.mark.parametrize("point", ["queue.salvage.copied", "queue.salvage.finished", "queue.salvage.aside"])
+async def test_salvage_that_is_cut_short_is_finished_at_the_next_start(bench: Any, point: str) -> None:
+    await filled(bench)
+    with closing(database(bench)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = bench.state / "queue.db"
+    damaged = path.read_bytes()[:-20_000]
+    path.write_bytes(damaged)
+    bench.failpoints = f"{point}=error:EIO"
+    with pytest.raises(StoreUnavailable):
+        await bench.make().open()
+    bench.failpoints = ""
+    async with bench.store() as store:
+        assert store.gauges.items > 20
+        (told,) = bench.told("queue.damaged")
+        assert Path(told["quarantine"]).read_bytes() == damaged
+        view = await store.view()
+        assert view.items == store.gauges.items
+    assert sorted(entry.name for entry in bench.state.iterdir() if "db" in entry.name) == ["queue.db"]
+    assert len(list((bench.state / "quarantine").iterdir())) == 1
+
+
+async def test_damage_that_shows_only_at_the_takeover(bench: Any) -> None:
+    """Left clean, the database is not read as a whole at the start."""
+    async with bench.store() as store:
+        await store.offer([bench.report("a"), bench.report("b")])
+    with closing(database(bench)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'file_converting'").fetchone()
+    path = bench.state / "queue.db"
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * 4096 : page * 4096] = b"\x55" * 4096
+    path.write_bytes(data)
+    async with bench.store() as store:
+        assert bench.told("queue.damaged")
+        assert await deliver(store) == ["a.1", "b.1"]
+
+
+async def test_an_empty_database_with_a_log_is_read_from_the_log(bench: Any) -> None:
+    """SQLite itself would delete the log."""
+    bench.failpoints = "queue.checkpoint=error:EIO@1+"
+    async with bench.store(clean=False) as store:
+        await store.offer([bench.report("a"), bench.report("b")])
+        log = (bench.state / "queue.db-wal").read_bytes()
+    (bench.state / "queue.db-wal").write_bytes(log)
+    (bench.state / "queue.db").write_bytes(b"")
+    bench.failpoints = ""
+    async with bench.store() as store:
+        assert "log" in bench.told("queue.damaged")[0]["error"]
+        assert await deliver(store) == ["a.1", "b.1"]
+
+
+async def test_a_large_database_is_checked_while_it_is_used(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropmill.queue.sqlite.recovery.CHECK_LIMIT", 0)
+    await filled(bench)
+    with closing(database(bench)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'file_by_content'").fetchone()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = bench.state / "queue.db"
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * 4096 : page * 4096] = b"\x55" * 4096
+    path.write_bytes(data)
+    async with bench.store() as store:
+        assert not bench.told("queue.damaged")
+        deadline = asyncio.get_running_loop().time() + 10
+        while store._engine._damage is None:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.01)
+        assert store.gauges.items == 60
+        assert len(await deliver(store)) == 60
+        assert bench.told("queue.damaged")
+
+
+async def test_a_large_database_that_is_whole_is_left_alone(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropmill.queue.sqlite.recovery.CHECK_LIMIT", 0)
+    await filled(bench, 5)
+    async with bench.store() as store:
+        while any(thread.name == "queue-check" for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
+        assert len(await deliver(store)) == 5
+        assert not bench.told("queue.damaged")
+
+
+async def test_a_disk_that_damages_everything_is_not_salvaged_for_ever(bench: Any) -> None:
+    async with bench.store() as store:
+        await store.offer([bench.report("a")])
+        for _ in range(3):
+            store._engine._damage = sqlite3.DatabaseError("again")
+            await asyncio.gather(store.set_lane("x", max_attempts=1), return_exceptions=True)
+            bench.clock.advance(2)
+        assert len(list((bench.state / "quarantine").iterdir())) == 1
+        assert not store.gauges.writable
+        bench.clock.advance(61)
+        await asyncio.gather(store.set_lane("x", max_attempts=1), return_exceptions=True)
+        assert await deliver(store) == ["a.1"]
+
+
+async def test_healing_that_fails_leaves_the_store_unavailable(bench: Any) -> None:
+    bench.failpoints = "queue.salvage.copied=error:EIO"
+    async with bench.store() as store:
+        await store.offer([bench.report("a")])
+        store._engine._damage = sqlite3.DatabaseError("page 7")
+        with pytest.raises(StoreUnavailable):
+            await store.set_lane("x", max_attempts=1)
+        await reopened(bench, store)
+        assert await deliver(store) == ["a.1"]
+
+
+async def test_a_claim_that_was_committed_and_not_told_is_given_back(bench: Any) -> None:
+    bench.failpoints = "queue.group.prepared=delay:0.2@2,queue.log.sync=error:EIO@4"
+    async with bench.store() as store:
+        await store.offer([bench.report("a")])
+        first = asyncio.ensure_future(store.set_lane("x", max_attempts=1))
+        await asyncio.sleep(0.05)  # these two come while the first is being committed, and make one group
+        results = await asyncio.gather(
+            store.claim("out", 1), store.offer([bench.report("b")]), first, return_exceptions=True
+        )
+        assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable, type(None)]
+        await reopened(bench, store)
+        leases = (await store.claim("out", 9)).leases
+        assert [(lease.key, lease.attempt) for lease in leases] == [("a.1", 1), ("b.1", 1)]
+        assert await store.offer([bench.report("b")]) == ["known"]
+
+
+async def test_a_start_that_the_disk_refuses_is_told_and_lets_the_lock_go(bench: Any) -> None:
+    bench.failpoints = "queue.open=error:EIO"
+    with pytest.raises(StoreUnavailable):
+        await bench.make().open()
+    bench.failpoints = ""
+    async with bench.store() as store:
+        assert await store.offer([bench.report("a")]) == ["queued"]
+
+
+async def test_a_takeover_that_breaks_off_changes_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench.store(clean=False) as store:
+        await store.offer([bench.report("a")])
+
+    def broken(*_arguments: Any) -> None:
+        raise OSError(5, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dropmill.queue.sqlite.recovery._mind_the_clock", broken)
+        with pytest.raises(StoreUnavailable):
+            await bench.make().open()
+        patched.setattr("dropmill.queue.sqlite.recovery.give_back", broken)
+    with monkeypatch.context() as patched:
+        store = bench.make()
+        await store.open()
+        patched.setattr("dropmill.queue.sqlite.recovery.give_back", broken)
+        with pytest.raises(StoreUnavailable):
+            await store.close(clean=True)
+    async with bench.store() as store:
+        assert await deliver(store) == ["a.1"]
 
 
 async def test_damage_found_at_work_is_healed_at_work(bench: Any) -> None:

@@ -120,11 +120,13 @@ class Ledger:
             counts[field] -= amount
         self.committed()
 
-    def load(self, connection: sqlite3.Connection) -> None:
-        """Take the counts that the last commit wrote."""
+    def load(self, connection: sqlite3.Connection) -> bool:
+        """Take the counts that the last commit wrote; whether there were any (a salvaged database has none)."""
         self._clear()
-        for kind, name, text in connection.execute("SELECT kind, name, counts FROM tally"):
+        rows = connection.execute("SELECT kind, name, counts FROM tally").fetchall()
+        for kind, name, text in rows:
             self._line(kind, name)[1].update(load(text))
+        return bool(rows)
 
     def recount(self, connection: sqlite3.Connection) -> None:
         """Count the rows anew, in the open transaction; the caller saves and commits."""

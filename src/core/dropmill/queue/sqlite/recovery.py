@@ -53,28 +53,37 @@ def open_database(
         OSError, sqlite3.Error: the disk refuses.
     """
     notices: list[Notice] = []
-    replaced = False
-    try:
-        if damaged is not None:
-            raise salvage.Damaged(str(damaged))
-        connection, clean = _connect(path)
-    except sqlite3.DatabaseError as error:
-        if not salvage.is_damage(error):
-            raise
-        connection, clean, replaced = _replace(path, error, now, failpoints, notices), False, True
-    try:
-        file_due = _take_over(connection, shared, now, notices, clean=clean, recount=replaced)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if not salvage.is_damage(error):
-            raise
-        connection = _replace(path, error, now, failpoints, notices)
-        file_due = _take_over(connection, shared, now, notices, clean=False, recount=True)
-    return Opened(connection, notices, file_due, unchecked=not clean and path.stat().st_size > CHECK_LIMIT)
+    aside = salvage.finish(path, now, failpoints)
+    if aside is not None:
+        notices.append(("queue.damaged", "queue", {"error": "found before", "quarantine": str(aside)}))
+    error = damaged
+    for _ in range(2):
+        replaced = error is not None
+        if error is not None:
+            saved = salvage.replace(path, now, failpoints)
+            told = {"error": str(error), "quarantine": str(saved.quarantine)}
+            notices.append(("queue.damaged", "queue", {**told, "saved": saved.rows, "badPages": saved.bad_pages}))
+        try:
+            connection, clean = _connect(path)
+            try:
+                file_due = _take_over(connection, shared, now, notices, clean=clean)
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.DatabaseError as found:
+            if replaced or not salvage.is_damage(found):
+                raise
+            error = found
+        else:
+            return Opened(connection, notices, file_due, unchecked=not clean and path.stat().st_size > CHECK_LIMIT)
+    raise AssertionError("unreachable")
 
 
 def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     """A connection to a database of the current schema, and whether it was left clean."""
+    log = schema.log_of(path)
+    if log.exists() and log.stat().st_size > 0 and not (path.exists() and path.stat().st_size > 0):
+        raise salvage.Damaged("the database is empty, and its log is not")  # SQLite would delete the log
     connection = schema.connect(path)
     try:
         if schema.check_version(connection, path) == 0:
@@ -89,33 +98,14 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     return connection, clean
 
 
-def _replace(
-    path: Path, error: BaseException, now: float, failpoints: Failpoints, notices: list[Notice]
-) -> sqlite3.Connection:
-    aside = salvage.put_aside(path, now)
-    failpoints.hit("queue.salvage.aside")
-    connection = schema.connect(path)
-    schema.create(connection)
-    saved = salvage.copy_readable(aside, connection)
-    failpoints.hit("queue.salvage.copied")
-    notices.append(
-        (
-            "queue.damaged",
-            "queue",
-            {"error": str(error), "quarantine": str(aside), "saved": saved.rows, "badPages": saved.bad_pages},
-        )
-    )
-    return connection
-
-
 def _take_over(
-    connection: sqlite3.Connection, shared: Shared, now: float, notices: list[Notice], *, clean: bool, recount: bool
+    connection: sqlite3.Connection, shared: Shared, now: float, notices: list[Notice], *, clean: bool
 ) -> float | None:
-    shared.ledger.load(connection)
+    counted = shared.ledger.load(connection)
     tx = Transaction(connection, shared, now)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if recount:
+        if not counted:
             shared.ledger.recount(connection)
         given = _reconcile(tx, "the queue was opened anew" if shared.opened else "the agent ended without stopping")
         _mind_the_clock(tx)

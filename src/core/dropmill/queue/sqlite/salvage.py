@@ -1,4 +1,4 @@
-"""A damaged database is put aside, whole, and every row of it that can still be read goes into a new one.
+"""Every row of a damaged database that can still be read goes into a new one, and the damaged one is put aside, whole.
 
 The file is read page by page (`pages`): first by the trees that its schema names, then whatever leaves of tables nothing leads
 to any more. A row that leads nowhere is made whole or left out, so that what is saved can be worked with at once. Nothing in
@@ -7,6 +7,7 @@ quarantine is ever changed or deleted by the agent.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.files import fsync_directory
 from dropmill.queue.records import DeliveryState, FileState
 from dropmill.queue.sqlite import schema
 from dropmill.queue.sqlite.pages import Database, Row
 
-__all__ = ["Damaged", "Salvaged", "check", "copy_readable", "is_damage", "put_aside"]
+__all__ = ["Damaged", "Salvaged", "check", "copy_readable", "finish", "is_damage", "replace"]
 
 
 class Damaged(sqlite3.DatabaseError):
@@ -34,6 +36,8 @@ class Salvaged:
     """Rows by table."""
     bad_pages: int = 0
     """Pages that could not be read, or not in full."""
+    quarantine: Path | None = None
+    """Where the damaged database lies now."""
 
 
 def is_damage(error: BaseException) -> bool:
@@ -53,26 +57,74 @@ def check(connection: sqlite3.Connection) -> None:
         raise Damaged(verdict)
 
 
-def put_aside(path: Path, now: float) -> Path:
-    """Move the database and its log into `quarantine/`; where it lies now."""
+def replace(path: Path, now: float, failpoints: Failpoints) -> Salvaged:
+    """Put a new database in the place of a damaged one, with every row of it that can be read.
+
+    The new one is finished and synced, under a name that says so, before the old one is touched: cut short anywhere, this is
+    done again or finished by `finish` at the next start.
+    """
+    beginning = path.with_name("queue.beginning.db")
+    for suffix in _SUFFIXES:
+        beginning.with_name(beginning.name + suffix).unlink(missing_ok=True)
+    target = schema.connect(beginning)
+    try:
+        schema.create(target)
+        saved = copy_readable(path, target)
+        failpoints.hit("queue.salvage.copied")
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        target.close()
+    descriptor = os.open(beginning, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    beginning.rename(path.with_name(_SALVAGED))
+    fsync_directory(path.parent)
+    failpoints.hit("queue.salvage.finished")
+    saved.quarantine = finish(path, now, failpoints)
+    return saved
+
+
+def finish(path: Path, now: float, failpoints: Failpoints) -> Path | None:
+    """If a salvaged database waits for its place: put what is there of the damaged one aside and let it have it; where the
+    damaged one lies now."""
+    salvaged = path.with_name(_SALVAGED)
+    if not salvaged.exists():
+        return None
+    aside = _put_aside(path, now)
+    failpoints.hit("queue.salvage.aside")
+    salvaged.rename(path)
+    fsync_directory(path.parent)
+    return aside
+
+
+def _put_aside(path: Path, now: float) -> Path:
+    """Move the database and its log into `quarantine/`, if that was not done already; where it lies now."""
     quarantine = path.parent / "quarantine"
     quarantine.mkdir(exist_ok=True)
+    if not any(path.with_name(path.name + suffix).exists() for suffix in ("", "-wal")):
+        newest = max(quarantine.iterdir(), key=lambda entry: entry.stat().st_mtime_ns, default=quarantine)
+        return newest / path.name
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     folder, count = quarantine / stamp, 1
     while folder.exists():
         count += 1
         folder = quarantine / f"{stamp}-{count}"
     folder.mkdir()
-    # The database last: were it moved first and the power cut then, its log would be taken for a new one's.
-    for suffix in ("-wal", ""):
+    for suffix in _SUFFIXES:
         source = path.with_name(path.name + suffix)
-        if source.exists():
+        if suffix == "-shm":
+            source.unlink(missing_ok=True)
+        elif source.exists():
             source.rename(folder / source.name)
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
     for place in (folder, quarantine, path.parent):
         fsync_directory(place)
     return folder / path.name
 
+
+_SALVAGED = "queue.salvaged.db"
+_SUFFIXES = ("", "-wal", "-shm")
 
 _FILE_STATES = {str(state) for state in FileState}
 _DELIVERY_STATES = {str(state) for state in DeliveryState}

@@ -129,11 +129,14 @@ class SqliteStore:
             opened: concurrent.futures.Future[Sequence[Notice]] = concurrent.futures.Future()
             writer.start(opened)
             notices = await asyncio.shield(asyncio.wrap_future(opened))
-        except BaseException:
+        except BaseException as error:
             await self._in_thread(self._abandon, writer)
             self._disk.shutdown(wait=False)
             self._disk = None
-            raise
+            told = unavailable(error, self._state)
+            if told is error:
+                raise
+            raise told from error
         self._writer = writer
         self._gauges = self._engine.gauges()
         self._tell(notices)
