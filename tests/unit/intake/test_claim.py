@@ -19,7 +19,8 @@ from dropmill.config.settings import FolderSettings
 from dropmill.foundation.clock import SystemClock
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.ids import IdSource
-from dropmill.intake.claim import Claimer, Group, put_back
+from dropmill.intake.claim import Claimer
+from dropmill.intake.group import Group, put_back
 from dropmill.intake.inbox import Inbox
 from dropmill.intake.root import Root
 from dropmill.intake.settle import stamp_of

@@ -711,3 +711,14 @@ async def test_an_error_after_the_move_is_resolved_by_recovery(make: Make, root:
     files = await running.claimed(3)
     assert {file.occurrence for file in files} == {0}
     await running.until(lambda: running.intake._folders["inbox"].attachment == 2, "the second attachment")
+
+
+async def test_trouble_is_over_when_nothing_is_left_to_claim(
+    make: Make, root: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Refusing(store, "add_files", monkeypatch)
+    running = await make()
+    (root / "a.csv").write_bytes(b"x")
+    await running.until(lambda: state(running) is FolderState.DEGRADED, "the trouble to show")
+    (root / "a.csv").unlink()
+    await running.until(lambda: state(running) is FolderState.ONLINE, "the folder to be well")

@@ -18,29 +18,27 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from dropmill.config.settings import FolderSettings
 from dropmill.foundation.clock import Clock
 from dropmill.foundation.failpoints import Failpoints
-from dropmill.foundation.files import fsync_directory, rename_no_replace, syncfs
+from dropmill.foundation.files import fsync_directory, syncfs
 from dropmill.foundation.ids import IdSource
 from dropmill.intake import lease
 from dropmill.intake.beneath import open_beneath
 from dropmill.intake.copying import copy_verified
 from dropmill.intake.entries import ID_LENGTH, entry_name
-from dropmill.intake.fates import Fate
+from dropmill.intake.group import Claiming, Group, put_back
 from dropmill.intake.lease import Proof
 from dropmill.intake.markers import Markers
-from dropmill.intake.names import with_suffix
-from dropmill.intake.probe import Held, Interrupted, Refusal, probe
+from dropmill.intake.probe import Interrupted, Refusal, probe
 from dropmill.intake.root import Root
 from dropmill.intake.settle import identity_of, observe, settled, stamp_of
 from dropmill.intake.syncing import FEW
 from dropmill.intake.tracker import Tracker, Why
 from dropmill.queue.records import NewFile
 
-__all__ = ["FOLDER_ERRORS", "GROUP_BYTES", "Claimer", "Claiming", "Group"]
+__all__ = ["FOLDER_ERRORS", "GROUP_BYTES", "Claimer"]
 
 
 GROUP_BYTES = 64 << 20
@@ -50,52 +48,6 @@ FOLDER_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTAL
 """What is no fault of the one file: claiming pauses for the folder."""
 
 _BACKOFF_CAP = 60.0
-_PROCESS = Fate()
-
-
-@dataclass(slots=True)
-class Claiming:
-    """One file of a group."""
-
-    held: Held
-    id: str
-    entry: str
-    """Its path below work/."""
-    fate: Fate = _PROCESS
-    undone: str = ""
-    """Why the claim did not come about; empty: it did."""
-    marker: str | None = None
-
-
-@dataclass
-class Words:
-    """What the journal must still be told of a moved group."""
-
-    confirm: list[str] = field(default_factory=list)
-    settle: list[tuple[str, Fate]] = field(default_factory=list)
-    """Files that are not to be converted."""
-    remove: dict[str, list[str]] = field(default_factory=dict)
-    """Claims that did not come about, by reason."""
-
-
-@dataclass
-class Group:
-    """Files that are claimed together."""
-
-    files: list[Claiming] = field(default_factory=list)
-    folders: dict[str, int] = field(default_factory=dict)
-    """Open descriptors of the folders that the files lie in (not of the root itself)."""
-    moved: bool = False
-    words: Words = field(default_factory=Words)
-    trouble: OSError | None = None
-    """The first error that concerns the whole folder."""
-
-    def close(self) -> None:
-        for file in self.files:
-            file.held.close()
-        for descriptor in self.folders.values():
-            os.close(descriptor)
-        self.folders.clear()
 
 
 class Claimer:
@@ -307,7 +259,7 @@ class Claimer:
                 else:
                     self._postpone(file.held.path, Why.BLOCKED, error, group)
             file.held.close()
-            _say(group.words, file)
+            group.words.say(file)
             self._failpoints.hit("claim.renamed")
         group.moved = True
         self._failpoints.hit("claim.moved")
@@ -381,27 +333,3 @@ class Claimer:
                 (file.held.parent, file.marker) for file in group.files if file.marker and not file.undone
             )
         group.close()
-
-
-def _say(words: Words, file: Claiming) -> None:
-    if file.undone:
-        words.remove.setdefault(file.undone, []).append(file.id)
-    elif file.fate.kind == "process":
-        words.confirm.append(file.id)
-    else:
-        words.settle.append((file.id, file.fate))
-
-
-def put_back(entry: str, work: int, name: str, folder: int, sha256: str, now: float) -> str:
-    """Move an entry of the open `work` back into the open `folder`, under `name` or, where that is taken, beside it.
-
-    Returns the name that it has now.
-    """
-    for number in range(100):
-        target = name if number == 0 else with_suffix(name, now, sha256, number=number - 1)
-        try:
-            rename_no_replace(entry, target, source_folder=work, target_folder=folder)
-        except FileExistsError:
-            continue
-        return target
-    raise FileExistsError(errno.EEXIST, "no free name was found beside it", name)

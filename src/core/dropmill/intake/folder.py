@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from dataclasses import dataclass
 
 import structlog
@@ -20,13 +19,13 @@ from dropmill.foundation.errors import Problem
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.ids import IdSource
 from dropmill.intake.claim import Claimer
+from dropmill.intake.condition import Condition
 from dropmill.intake.errors import FolderOffline
 from dropmill.intake.gate import IntakeGate
-from dropmill.intake.inbox import Inbox, Outlook
+from dropmill.intake.inbox import Inbox
 from dropmill.intake.recovery import Recovery
 from dropmill.intake.root import Root
 from dropmill.intake.rounds import Round, Rounds
-from dropmill.intake.status import FolderState, FolderStatus
 from dropmill.intake.thread import RootThread
 from dropmill.intake.watch import Hints
 from dropmill.queue.errors import QueueError
@@ -67,15 +66,6 @@ class _Stopping(Exception):
     """The agent stops and the file system does not answer: its call is left to itself."""
 
 
-@dataclass
-class _Trouble:
-    """Something that makes claiming pause."""
-
-    problem: Problem
-    until: float
-    pause: float
-
-
 class Folder:
     """A configured folder; `run` is its child's life, everything else answers at once."""
 
@@ -90,6 +80,7 @@ class Folder:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hints = Hints(self._wake_from_thread)
         self._inbox: Inbox | None = None
+        self.condition = Condition(settings, services.clock)
         self._heart: Heart | None = None
         self.moving = asyncio.Lock()
         """Held while files are moved out of work/, and while the folder recovers."""
@@ -97,100 +88,21 @@ class Folder:
         """Counts how often the root was attached and recovered."""
         self._device: int | None = None
         self._accept = False
-        self._paused = False
-        self._offline: Problem | None = None
-        self._hung: Problem | None = None
-        self._trouble: _Trouble | None = None
-        self.move_problem: Problem | None = None
-        """Set by whoever moves files out of work/."""
-        self._recovered: list[Problem] = []
-        self._outlook: Outlook | None = None
-        self._stuck: deque[Problem] = deque(maxlen=20)
-        self._claimed = 0
-        self._last_scan: float | None = None
-        self._last_claim: float | None = None
-        self._holding = ""
-        self._ready = False
-        self._shown: tuple[FolderState, str] = (FolderState.STARTING, "")
-        self._since = services.clock.time()
-        self.started = asyncio.Event()
-        """Set once it is known whether the folder works."""
-
-    # --- state ---------------------------------------------------------------------------------------------------------------
 
     @property
     def available(self) -> bool:
         """Whether files can be moved in it: it is attached, recovered, and answers."""
-        return self._ready and self._hung is None
-
-    def _current(self) -> tuple[FolderState, Problem | None]:
-        offline = self._hung or self._offline
-        if offline is not None:
-            return FolderState.OFFLINE, offline
-        problem = self._problem()
-        if self._paused:
-            return FolderState.PAUSED, problem
-        if not self._ready:
-            return FolderState.STARTING, None
-        return (FolderState.DEGRADED, problem) if problem is not None else (FolderState.ONLINE, None)
-
-    def _problem(self) -> Problem | None:
-        if self._trouble is not None:
-            return self._trouble.problem
-        if self.move_problem is not None:
-            return self.move_problem
-        if self._outlook is not None and self._outlook.problem is not None:
-            return self._outlook.problem
-        return self._recovered[0] if self._recovered else None
-
-    def status(self) -> FolderStatus:
-        """The folder as it is now."""
-        state, problem = self._current()
-        outlook = self._outlook
-        reason = "paused by an operator" if state is FolderState.PAUSED else problem.what if problem is not None else ""
-        return FolderStatus(
-            name=self.settings.name,
-            path=self.settings.path,
-            state=state,
-            reason=reason,
-            since=self._since,
-            watching=outlook.watching if outlook is not None else "polling",
-            waiting=outlook.waiting if outlook is not None else 0,
-            reasons=outlook.reasons if outlook is not None else {},
-            holding=self._holding,
-            claimed=self._claimed,
-            last_scan=self._last_scan,
-            last_claim=self._last_claim,
-            problem=problem,
-            stuck=tuple(self._stuck),
-        )
-
-    def _note_change(self) -> bool:
-        """Log a change of state; whether there was one."""
-        state, problem = self._current()
-        code = problem.code if problem is not None else ""
-        if (state, code) == self._shown:
-            return False
-        before = self._shown[0]
-        self._shown = (state, code)
-        self._since = self._clock.time()
-        if state is not FolderState.STARTING:
-            self.started.set()
-        words = {"folder": self.settings.name, "before": before.value, "state": state.value}
-        if problem is None:
-            _log.info("a folder changed its state", **words)
-        else:
-            _log.warning("a folder changed its state", **words, code=code, problem=str(problem))
-        return True
+        return self.condition.available
 
     async def _show(self) -> None:
         """Log and record a change of state."""
-        if self._note_change():
-            state, problem = self._current()
-            with contextlib.suppress(QueueError):  # the log has it
-                await self._store.record_event(
-                    self.settings.name, f"folder.{state.value}", problem.as_dict() if problem is not None else {}
-                )
+        if self.condition.note_change():
+            state, problem = self.condition.current()
+            await self._record(f"folder.{state.value}", problem)
+
+    async def _record(self, event: str, problem: Problem | None) -> None:
+        with contextlib.suppress(QueueError):  # the log has it
+            await self._store.record_event(self.settings.name, event, problem.as_dict() if problem is not None else {})
 
     # --- steering ------------------------------------------------------------------------------------------------------------
 
@@ -205,19 +117,20 @@ class Folder:
 
     def pause(self) -> None:
         """Claim nothing until `resume`; what is claimed goes on."""
-        self._paused = True
+        self.condition.paused = True
         self.wake()
 
     def resume(self) -> None:
         """Lift a pause; take up a root again that was refused because it is on another device."""
-        self._paused = False
-        self._accept = self._offline is not None and self._offline.code == "DM-I006"
-        self._trouble = None
+        condition = self.condition
+        condition.paused = False
+        condition.trouble = None
+        self._accept = condition.offline is not None and condition.offline.code == "DM-I006"
         self.wake()
 
     def rescan(self) -> None:
         """Look at everything now."""
-        self._trouble = None
+        self.condition.trouble = None
         if self._inbox is not None:
             self._inbox.ask_scan()
         self.wake()
@@ -245,22 +158,8 @@ class Folder:
                 try:
                     await self._attend(heart)
                     return
-                except FolderOffline as error:
-                    self._offline = error.problem
-                except OSError as error:
-                    self._offline = Problem(
-                        code="DM-I001",
-                        what=f"the folder cannot be used: {error.strerror or error}",
-                        where=str(self.settings.path),
-                        todo="see that its file system is mounted and answers",
-                    )
-                except QueueError as error:
-                    self._offline = Problem(
-                        code="DM-I008",
-                        what=f"the folder cannot be put right: {error.problem.what}",
-                        where=str(self.settings.path),
-                        todo=error.problem.todo or "nothing: it is tried again",
-                    )
+                except (FolderOffline, OSError, QueueError) as error:
+                    self.condition.offline = _problem_of(error, str(self.settings.path))
                 except _Stopping:
                     return
                 await self._detach()
@@ -272,7 +171,7 @@ class Folder:
         except _Stopping:
             return
         finally:
-            self._ready = False
+            self.condition.ready = False
             self._thread.submit(self._let_go)
 
     async def _attend(self, heart: Heart) -> None:
@@ -293,7 +192,7 @@ class Folder:
         inbox = Inbox(self.settings, self.root, self._hints, clock=self._clock, sign=self._thread.sign)
         await self._stop_moves(heart)
         try:
-            self._recovered = (await recovery.run()).problems
+            self.condition.found = (await recovery.run()).problems
         finally:
             self.moving.release()
         await self._thread.call(inbox.start)
@@ -301,8 +200,8 @@ class Folder:
         self._device = self.root.device
         self.attachment += 1
         self._accept = False
-        self._offline = self._hung = None
-        self._ready = True
+        self.condition.offline = self.condition.hung = None
+        self.condition.ready = True
         self._store.wakeups.notify("disposals")  # what could not be moved while it was away
         await self._show()
         claimer = Claimer(
@@ -336,34 +235,20 @@ class Folder:
 
     def _pause(self, turn: Round) -> float:
         """Seconds until the next round, if no hint comes."""
-        now = self._clock.monotonic()
-        pause = turn.next_look - now
-        if self._trouble is not None and self._trouble.until > now:
-            pause = min(pause, self._trouble.until - now)
-        if self._holding:
-            pause = min(pause, _CLOSED_LOOK)
-        return pause
+        pause = turn.next_look - self._clock.monotonic()
+        if self.condition.waits:
+            pause = min(pause, self.condition.waits)
+        return min(pause, _CLOSED_LOOK) if self.condition.holding else pause
 
     async def _took(self, turn: Round) -> None:
         """Take over what a round brought."""
-        if self._hung is not None:
-            self._hung = None
+        if self.condition.hung is not None:
+            self.condition.hung = None
             self.rescan()
-        if turn.problem is not None:
-            pause = min(2 * self._trouble.pause, _RETRY[1]) if self._trouble is not None else _RETRY[0]
-            self._trouble = _Trouble(turn.problem, self._clock.monotonic() + pause, pause)
-        elif turn.claimed:
-            self._trouble = None
-            self._claimed += turn.claimed
-            self._last_claim = self._clock.time()
-        outlook = self._outlook = turn.outlook
-        if outlook.scanned:
-            self._last_scan = self._clock.time()
-        for problem in outlook.reports:
-            self._stuck.append(problem)
+        self.condition.took(turn)
+        for problem in turn.outlook.reports:
             _log.warning("a file is not taken", folder=self.settings.name, code=problem.code, problem=str(problem))
-            with contextlib.suppress(QueueError):  # the log and the status have it
-                await self._store.record_event(self.settings.name, "folder.file_stuck", problem.as_dict())
+            await self._record("folder.file_stuck", problem)
         await self._show()
 
     async def _stop_moves(self, heart: Heart) -> None:
@@ -379,7 +264,7 @@ class Folder:
                     raise _Stopping from None
 
     async def _detach(self) -> None:
-        self._ready = False
+        self.condition.ready = False
         await self._thread.call(self._let_go)
 
     def _let_go(self) -> None:
@@ -408,27 +293,38 @@ class Folder:
         heart.beat()  # it is the file system that does not answer, and starting anew would not help
         if heart.quiescing and seconds > ABANDON:
             raise _Stopping
-        if seconds > HUNG and self._hung is None:
-            self._hung = Problem(
+        if seconds > HUNG and self.condition.hung is None:
+            self.condition.hung = Problem(
                 code="DM-I004",
                 what=f"the file system has not answered for {seconds:.0f} s",
                 where=str(self.settings.path),
                 todo="see that the share's server is up; the folder goes on by itself once it answers",
             )
-            self._note_change()
+            self.condition.note_change()
 
     def _allowance(self) -> int:
-        """How many files may be claimed now; where none, `holding` says why."""
-        services = self._services
-        self._holding = ""
-        if self._paused or (self._trouble is not None and self._clock.monotonic() < self._trouble.until):
+        """How many files may be claimed now; where none for the queue's sake, the condition says why."""
+        services, condition = self._services, self.condition
+        condition.holding = ""
+        if condition.paused or condition.waits:
             return 0
         if not services.gate.intake_open:
-            self._holding = services.gate.intake_reason or "the queue takes nothing now"
+            condition.holding = services.gate.intake_reason or "the queue takes nothing now"
             return 0
         gauges = self._store.gauges
         room = services.max_claimed - gauges.claimed - gauges.converting
         if room <= 0:
-            self._holding = f"{services.max_claimed} files are claimed and not converted yet (queue.max_claimed)"
+            condition.holding = f"{services.max_claimed} files are claimed and not converted yet (queue.max_claimed)"
             return 0
         return min(services.group_size, room)
+
+
+def _problem_of(error: FolderOffline | OSError | QueueError, path: str) -> Problem:
+    """What keeps the folder offline."""
+    if isinstance(error, FolderOffline):
+        return error.problem
+    if isinstance(error, OSError):
+        what = f"the folder cannot be used: {error.strerror or error}"
+        return Problem(code="DM-I001", what=what, where=path, todo="see that its file system is mounted and answers")
+    what = f"the folder cannot be put right: {error.problem.what}"
+    return Problem(code="DM-I008", what=what, where=path, todo=error.problem.todo or "nothing: it is tried again")

@@ -180,7 +180,7 @@ class Mover:
             if error.errno in FOLDER_ERRORS:
                 lane.again_at = lane.retry_at
         elif not lane.held:
-            lane.pause, lane.folder.move_problem = _RETRY[0], None
+            lane.pause, lane.folder.condition.move_problem = _RETRY[0], None
             lane.folder.wake()
 
     async def _record(self, lane: _Lane, moved: Moved) -> None:
@@ -223,11 +223,11 @@ class Mover:
             where=where,
             todo="free space, or give the agent's user the right to write to the folder's done and failed; it is tried again",
         )
-        if lane.folder.move_problem is None:
+        if lane.folder.condition.move_problem is None:
             _log.warning(
                 "files cannot be moved out of work", folder=settings.name, code=problem.code, problem=str(problem)
             )
-        lane.folder.move_problem = problem
+        lane.folder.condition.move_problem = problem
         lane.folder.wake()
 
     def _silent(self, seconds: float) -> None:

@@ -20,9 +20,9 @@ from dropmill.foundation.errors import Problem
 from dropmill.foundation.failpoints import Failpoints
 from dropmill.foundation.files import fsync_directory, rename_no_replace
 from dropmill.intake.beneath import open_beneath
-from dropmill.intake.claim import put_back
 from dropmill.intake.entries import ID_LENGTH, is_id, parse_entry
 from dropmill.intake.errors import FolderOffline
+from dropmill.intake.group import put_back
 from dropmill.intake.names import printable
 from dropmill.intake.root import Root
 from dropmill.intake.sameness import exists, same_file, same_inode

@@ -13,8 +13,9 @@ from dropmill.config.settings import FolderSettings
 from dropmill.foundation.clock import Clock
 from dropmill.foundation.errors import Problem
 from dropmill.foundation.failpoints import Failpoints
-from dropmill.intake.claim import Claimer, Claiming, Group
+from dropmill.intake.claim import Claimer
 from dropmill.intake.fates import carry_out, decide
+from dropmill.intake.group import Claiming, Group
 from dropmill.intake.inbox import Inbox, Outlook
 from dropmill.intake.thread import RootThread
 from dropmill.queue.errors import QueueError

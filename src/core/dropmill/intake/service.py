@@ -102,7 +102,7 @@ class Intake:
         try:
             async with asyncio.timeout(within):
                 for folder in self._folders.values():
-                    await folder.started.wait()
+                    await folder.condition.known.wait()
         except TimeoutError:
             return False
         return True
@@ -117,7 +117,7 @@ class Intake:
 
     def status(self) -> Sequence[FolderStatus]:
         """Every folder, in the configuration's order."""
-        return [folder.status() for folder in self._folders.values()]
+        return [folder.condition.status() for folder in self._folders.values()]
 
     def online(self, folder: str) -> bool:
         """Whether the folder's files can be reached now: of an offline one, a claimed file that cannot be opened is not gone."""
@@ -196,7 +196,7 @@ class Intake:
         found = outcome.value
         if found is None or found.state != "waiting":
             return found
-        return _with_folder(found, folder.status())
+        return _with_folder(found, folder.condition.status())
 
     def _folder(self, name: str) -> Folder:
         if name not in self._folders:
