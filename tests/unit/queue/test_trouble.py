@@ -261,7 +261,7 @@ async def test_overwritten_pages_cost_what_stood_on_them(bench: Any) -> None:
         assert (await deliver(store))[-1] == "new.1"
 
 
-@pytest.mark.parametrize("point", ["queue.salvage.copied", "queue.salvage.finished", "queue.salvage.aside"])
+@pytest.mark.parametrize("point", ["queue.salvage.copied@1", "queue.salvage.copied@2", "queue.salvage.aside"])
 async def test_salvage_that_is_cut_short_is_finished_at_the_next_start(bench: Any, point: str) -> None:
     await filled(bench)
     with closing(database(bench)) as connection:
@@ -269,7 +269,8 @@ async def test_salvage_that_is_cut_short_is_finished_at_the_next_start(bench: An
     path = bench.state / "queue.db"
     damaged = path.read_bytes()[:-20_000]
     path.write_bytes(damaged)
-    bench.failpoints = f"{point}=error:EIO"
+    name, _, nth = point.partition("@")
+    bench.failpoints = f"{name}=error:EIO@{nth or 1}"
     with pytest.raises(StoreUnavailable):
         await bench.make().open()
     bench.failpoints = ""

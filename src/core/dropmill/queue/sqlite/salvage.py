@@ -81,7 +81,7 @@ def replace(path: Path, now: float, failpoints: Failpoints) -> Salvaged:
         os.close(descriptor)
     beginning.rename(path.with_name(_SALVAGED))
     fsync_directory(path.parent)
-    failpoints.hit("queue.salvage.finished")
+    failpoints.hit("queue.salvage.copied")
     saved.quarantine = finish(path, now, failpoints)
     return saved
 
