@@ -370,6 +370,28 @@ async def test_bulk_actions_go_on_where_their_time_ran_out(
     assert rounds == [2, 2, 1]
 
 
+async def test_files_that_moved_on_meanwhile_do_not_stop_a_bulk_retry(desk: Desk) -> None:
+    """Listed as failed, and converted before the batch is released."""
+    from dropmill.control.actions import Actions
+    from dropmill.control.queries import Queries
+    from dropmill.queue.reader import FileQuery
+
+    failed = [await desk.seed.fail(f"{number}.json", data=b"%d" % number) for number in range(3)]
+    moved = failed[1]
+    await desk.store.release_files([moved], reason="somebody was faster")
+    await desk.store.start_conversions([moved])
+    await desk.store.publish(moved, [], converter="json 1")
+
+    class Late(Queries):
+        def file_ids(self, wanted: FileQuery, after: str | None, limit: int) -> Any:
+            return failed, None
+
+    actions = Actions(desk.store, Late(desk.reader), asyncio.to_thread, desk.clock)
+    done = await actions.retry_matching_files(FileQuery(), after=None, converter=None, reason="again")
+    assert (done["matched"], done["changed"]) == (3, 2)
+    assert {record.id for record in await desk.store.next_files(10)} == set(failed) - {moved}
+
+
 @pytest.mark.parametrize(
     "body",
     [
