@@ -583,6 +583,28 @@ def test_somebody_elses_state_folder(background: Background, seeded: dict[str, A
         os.seteuid(0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.parametrize("mode", [0o700, 0o755], ids=["closed", "readable"])
+def test_somebody_elses_state_folder_with_its_socket_elsewhere(
+    background: Background, seeded: dict[str, Any], tmp_path: Path, mode: int
+) -> None:
+    background.stop()
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents[:3]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    (tmp_path / "state").chmod(mode)
+    config = background.desk.config
+    config.write_text(config.read_text() + f'[control]\nsocket = "{tmp_path / "elsewhere.sock"}"\n')
+    (tmp_path / "x.json").write_text("{}")
+    command = Command(config)
+    os.seteuid(65534)
+    try:
+        for arguments in (["status"], ["files"], ["retry", "--all"], ["submit", str(tmp_path / "x.json")]):
+            assert command(*arguments, "--json", code=7).problem["code"] == "DM-A103", arguments
+    finally:
+        os.seteuid(0)
+
+
 # --- the configuration -----------------------------------------------------------------------------------------------------
 
 

@@ -48,7 +48,7 @@ class Local:
     # --- reading ---------------------------------------------------------------------------------------------------------
 
     def status(self) -> shapes.StatusShape:
-        if self._reader.exists or not self._readable:
+        if self._reader.exists or not self._permitted:
             return views.status(self._read(self._queries.status), None)
         return {**views.status(views.NO_STORE, None), "reason": "no agent runs, and there is no queue yet"}
 
@@ -71,15 +71,16 @@ class Local:
         try:
             return function()
         except StoreUnavailable:
-            if self._readable:
+            if self._permitted:
                 raise
             raise self._forbidden() from None
 
     @property
-    def _readable(self) -> bool:
-        """Whether the state folder, where there is one, may be looked into by this user."""
+    def _permitted(self) -> bool:
+        """Whether the state folder, where there is one, may be used by this user. Even a reader of the store writes to it: SQLite
+        keeps what readers and the writer must know of one another in a file beside it."""
         try:
-            return os.access(self._state, os.R_OK | os.X_OK, effective_ids=True) or not self._state.exists()
+            return os.access(self._state, os.R_OK | os.W_OK | os.X_OK, effective_ids=True) or not self._state.exists()
         except OSError:
             return False
 
