@@ -49,8 +49,8 @@ RECEIVED = {
     "409 that means duplicate": Case(
         Reply(status=409), "sent", options={"duplicate_status": [409]}, receipt="duplicate"
     ),
-    "big body": Case(Reply(status=201), "sent", body=BIG),
-    "big body, compressed": Case(Reply(status=201), "sent", body=BIG * 2, options={"gzip": True}),
+    "big body": Case(Reply(status=201), "sent", body=BIG, options={"read_timeout": 30}),
+    "big body, compressed": Case(Reply(status=201), "sent", body=BIG * 2, options={"gzip": True, "read_timeout": 30}),
 }
 
 REFUSED = {
