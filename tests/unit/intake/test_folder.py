@@ -717,7 +717,7 @@ async def test_trouble_is_over_when_nothing_is_left_to_claim(
     make: Make, root: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Refusing(store, "add_files", monkeypatch)
-    running = await make()
+    running = await make(rescan=0.3)
     (root / "a.csv").write_bytes(b"x")
     await running.until(lambda: state(running) is FolderState.DEGRADED, "the trouble to show")
     (root / "a.csv").unlink()
