@@ -242,6 +242,7 @@ def test_explain_of_what_was_not_taken(live: Command, tmp_path: Path) -> None:
 def test_without_a_store_there_is_nothing_to_read(empty: Command) -> None:
     ended = empty("files", "--json", code=1)
     assert ended.problem["code"] == "DM-Q003"
+    assert ended.out == "", "half a document"
     shape = empty.json("status")
     assert (shape["state"], shape["files"], shape["queue"]["items"]) == ("offline", {}, 0)
     assert "no queue yet" in shape["reason"]

@@ -27,7 +27,8 @@ def explain(session: Session, file: str) -> int:
     """Tell where FILE is, what happened to it, when and why.
 
     FILE is a path where the file was dropped or lies now, or an id, a name or a SHA-256. Also of a file that was not taken: by
-    which pattern it is excluded, or what it waits for. The exit code is 1 where nothing is known of it.
+    which pattern it is excluded, or what it waits for. A file that was submitted is found by id or name: the path that it was
+    copied from is not kept. The exit code is 1 where nothing is known of it.
     """
     backend = reach(session)
     by_path = "/" in file or (Path(file).exists() and not _ID.fullmatch(file))

@@ -102,13 +102,14 @@ class Output:
         """Pages of a list, one after another, as they come; answers with the cursor after the last one (None: that was all)."""
         cursor: Any = None
         if self.as_json:
-            self._write('{"items":[')
-            first = True
+            opening = '{"items":['  # written with the first item: what fails at once leaves no half document
             for page in pages:
                 for item in page["items"]:
-                    self._write(("" if first else ",") + _dumps(item))
-                    first = False
+                    self._write(opening + _dumps(item))
+                    opening = ","
                 cursor = page["next"]
+            if opening != ",":
+                self._write(opening)
             self._write(f'],"next":{_dumps(cursor)}}}\n')
             return cursor
         rows: list[Mapping[str, Any]] = []

@@ -40,7 +40,8 @@ def submit(session: Session, paths: Sequence[Path], folder: str | None, wait: bo
     and are converted when one starts; --wait needs an agent. In a pipe each line holds path, id, state and reason, separated
     by tabs.
 
-    The exit code is that of the first file that was not taken: 3 where it cannot be read or converted, 6 where the queue is full.
+    The exit code is that of the first file that is not well: 3 where it cannot be read or converted, 6 where the queue is full;
+    with --wait also 1 where one of its deliveries is dead, or the time is up.
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait")
