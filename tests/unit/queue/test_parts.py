@@ -23,8 +23,9 @@ from dropmill.queue.records import FileIdentity, NewReport
 from dropmill.queue.sqlite import schema
 from dropmill.queue.sqlite.ballast import Ballast
 from dropmill.queue.sqlite.codec import code_of, dump, dump_identity, load, load_identity, pack, unpack
-from dropmill.queue.sqlite.engine import Engine, Group, Operation
+from dropmill.queue.sqlite.engine import Engine
 from dropmill.queue.sqlite.ledger import Ledger
+from dropmill.queue.sqlite.operation import Group, Operation
 from dropmill.queue.sqlite.pages import Database
 from dropmill.queue.sqlite.payloads import Payloads
 from dropmill.queue.sqlite.writer import Writer

@@ -7,6 +7,7 @@ Intake stops at the high-water marks and goes on below the low ones, except wher
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ __all__ = ["Admission"]
 
 T = TypeVar("T")
 
+_CALM = 0.1
+"""Seconds between two looks at whether intake is open, however much is being delivered."""
 _ROUNDS = 3
 """Times that a policy may make room for one offer: others may take it away in between."""
 
@@ -100,6 +103,7 @@ class Admission:
             seen = wakeups.count("capacity")
             await self.show()
             await wakeups.wait("capacity", seen, 1.0)
+            await asyncio.sleep(_CALM)
 
     async def show(self) -> None:
         """Put on record whether intake is open, where that has changed."""

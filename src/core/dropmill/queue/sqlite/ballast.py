@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["BALLAST_SIZE", "Ballast"]
+__all__ = ["BALLAST_SIZE", "Ballast", "free_disk"]
 
 BALLAST_SIZE = 8 * 1024 * 1024
 
@@ -49,3 +49,9 @@ class Ballast:
         except OSError:
             return False
         return True
+
+
+def free_disk(path: Path) -> int:
+    """Bytes that an ordinary user may still write on the file system of `path`."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize

@@ -8,15 +8,12 @@ twice in the hope that it works the second time.
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dropmill.config.settings import QueueSettings
 from dropmill.foundation.clock import Clock
@@ -25,14 +22,15 @@ from dropmill.foundation.files import fsync_directory
 from dropmill.queue.capacity import Capacity
 from dropmill.queue.errors import QueueError, StoreClosed, StoreUnavailable
 from dropmill.queue.records import Gauges
-from dropmill.queue.sqlite import recovery, salvage, schema
+from dropmill.queue.sqlite import faults, recovery, salvage, schema
 from dropmill.queue.sqlite.ballast import Ballast
 from dropmill.queue.sqlite.ledger import Ledger
+from dropmill.queue.sqlite.operation import Group, Operation
 from dropmill.queue.sqlite.payloads import Payloads
 from dropmill.queue.sqlite.segments import SyncFailed
 from dropmill.queue.sqlite.transaction import Notice, Shared, Transaction
 
-__all__ = ["Engine", "Group", "Operation", "free_disk", "unavailable"]
+__all__ = ["Engine"]
 
 _LOG_SIZE = 16 * 1024 * 1024
 _WAL_PAGES = _LOG_SIZE // 4096
@@ -43,36 +41,6 @@ _STEP = 2.0
 _DISK_EVERY = 1.0
 _HEAL_EVERY = 60.0
 """A disk that damages what is written to it must not fill `quarantine/`."""
-
-
-@dataclass(slots=True)
-class Operation:
-    """One call: `run` in a transaction, then `answer`."""
-
-    run: Callable[[Transaction], Any]
-    future: Any = None
-    size: int = 0
-    """Payload bytes, for the bound of a group."""
-    defers: bool = False
-    """It reads nothing that other operations of its group put off (`Transaction.later`)."""
-    relaxed: bool = False
-    """Its loss in a power cut only makes work be done again: a group of such operations is not synced."""
-    ended: Callable[[], None] | None = None
-    """Called by the writer thread once the outcome is final."""
-    undo: Callable[[Any], None] | None = None
-    """Called on the loop with the result when nobody waits for it any more."""
-    result: Any = None
-    error: BaseException | None = None
-
-
-@dataclass
-class Group:
-    """What became of a group, beyond its operations' results."""
-
-    topics: set[str] = field(default_factory=set)
-    file_due: float | None = None
-    """When the next file that is held back by time is due, if an operation told."""
-    notices: list[Notice] = field(default_factory=list)
 
 
 class Engine:
@@ -207,27 +175,27 @@ class Engine:
 
     def _apart(self, operations: Sequence[Operation], group: Group, error: Exception) -> None:
         """The group failed as a whole and was rolled back."""
-        kind = _kind(error)
-        if kind == "full":
+        what = faults.kind(error)
+        if what == "full":
             self._free_ballast(group)
-        elif kind == "io":
+        elif what == "io":
             self._broke(error)
-        elif kind == "damage":
+        elif what == "damage":
             self._heal(error, group)
-        if kind in ("io", "busy") or (kind == "other" and len(operations) == 1):
+        if what in ("io", "busy") or (what == "other" and len(operations) == 1):
             for operation in operations:
-                operation.error = self._as_unavailable(error)
+                operation.error = faults.unavailable(error, self._state)
             return
         for operation in operations:
             if self._connection is None:
-                operation.error = self._as_unavailable(error)
+                operation.error = faults.unavailable(error, self._state)
                 continue
             try:
                 self._together((operation,), group)
             except Exception as again:  # noqa: BLE001
-                if _kind(again) in ("io", "damage"):
+                if faults.kind(again) in ("io", "damage"):
                     self._broke(again)
-                operation.error = self._as_unavailable(again)
+                operation.error = faults.unavailable(again, self._state)
 
     def _together(self, operations: Sequence[Operation], group: Group) -> None:
         connection = self._connection
@@ -258,7 +226,7 @@ class Engine:
                 self._sync_log()
         except BaseException as error:
             self._roll_back(connection)
-            tx.rolled_back(certain=not (committing and _kind(error) == "io"))
+            tx.rolled_back(certain=not (committing and faults.kind(error) == "io"))
             raise
         tx.committed()
         if changed:
@@ -295,9 +263,6 @@ class Engine:
             raise SyncFailed(error.errno, error.strerror, str(schema.log_of(self._path))) from error
 
     # --- trouble ---------------------------------------------------------------------------------------------------------
-
-    def _as_unavailable(self, error: BaseException) -> BaseException:
-        return unavailable(error, self._state)
 
     def _free_ballast(self, group: Group) -> None:
         self.look_at_disk()
@@ -378,7 +343,7 @@ class Engine:
             self._sync_log()  # now, not with the next commit
         except (sqlite3.Error, OSError) as error:
             self._roll_back(self._connection)
-            if _kind(error) != "full":
+            if faults.kind(error) != "full":
                 self._broke(error)
 
     def checkpoint_due(self) -> bool:
@@ -393,7 +358,7 @@ class Engine:
             self._failpoints.hit("queue.checkpoint")
             _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except (sqlite3.Error, OSError) as error:
-            if _kind(error) in ("io", "damage"):
+            if faults.kind(error) in ("io", "damage"):
                 self._broke(error)
             return
         if pages > 0 and self.commits > 0:
@@ -429,48 +394,3 @@ class Engine:
     def _drained(self) -> bool:
         total = self._shared.ledger.total
         return self.capacity.drained(total["items"], total["bytes"])
-
-
-def unavailable(error: BaseException, state: Path) -> BaseException:
-    """What the caller is told of an error of the disk or the database; other errors as they are."""
-    if not isinstance(error, OSError) and _kind(error) == "other":
-        return error  # a defect, or an argument that makes no sense
-    told = StoreUnavailable(
-        f"the queue could not be written: {error}", where=str(state), todo="free or repair the disk"
-    )
-    told.__cause__ = error
-    return told
-
-
-def free_disk(path: Path) -> int:
-    """Bytes that an ordinary user may still write on the file system of `path`."""
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
-
-
-_SQLITE_KINDS: Mapping[int, str] = {
-    sqlite3.SQLITE_FULL: "full",
-    sqlite3.SQLITE_IOERR: "io",
-    sqlite3.SQLITE_CANTOPEN: "io",
-    sqlite3.SQLITE_READONLY: "io",
-    sqlite3.SQLITE_CORRUPT: "damage",
-    sqlite3.SQLITE_NOTADB: "damage",
-    sqlite3.SQLITE_BUSY: "busy",
-    sqlite3.SQLITE_LOCKED: "busy",
-}
-
-
-def _kind(error: BaseException) -> str:
-    """full, io, damage, busy or other."""
-    if isinstance(error, salvage.Damaged):
-        return "damage"
-    if isinstance(error, sqlite3.Error):
-        return _SQLITE_KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "other")
-    if isinstance(error, SyncFailed):
-        return "io"
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return "full"
-        if error.errno in (errno.EIO, errno.EROFS):
-            return "io"
-    return "other"

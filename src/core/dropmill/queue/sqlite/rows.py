@@ -34,6 +34,7 @@ DELIVERY = (
     " d.attempts, d.error, d.code"
 )
 REPORT = "uid, revision, ordinal, media_type, schema, fields, size, sha256, created_at, tier <> 'gone'"
+_MOST = 10_000
 EVENT = "seq, at, subject, name, data"
 
 
@@ -136,13 +137,16 @@ def history(connection: sqlite3.Connection, delivery_id: int) -> list[Json]:
 
 
 def file_detail(connection: sqlite3.Connection, row: Sequence[Any]) -> Json:
-    """A file of the columns `FILE` with its `events`, `reports` and `deliveries`, each with its `history`."""
+    """A file of the columns `FILE` with its `events`, `reports` and `deliveries`, each with its `history`.
+
+    At most 10,000 of each, the oldest; the event `file.converted` tells how many there are.
+    """
     number, file_id = row[0], row[1]
-    events = connection.execute(f"SELECT {EVENT} FROM event WHERE subject = ? ORDER BY seq", (file_id,))
-    reports = connection.execute(f"SELECT {REPORT} FROM report WHERE file = ? ORDER BY no", (number,))
+    events = connection.execute(f"SELECT {EVENT} FROM event WHERE subject = ? ORDER BY seq LIMIT {_MOST}", (file_id,))
+    reports = connection.execute(f"SELECT {REPORT} FROM report WHERE file = ? ORDER BY no LIMIT {_MOST}", (number,))
     deliveries = connection.execute(
         f"SELECT {DELIVERY} FROM report r JOIN delivery d ON d.report = r.no JOIN file f ON f.no = r.file WHERE r.file = ?"
-        " ORDER BY d.id",
+        f" ORDER BY r.no LIMIT {_MOST}",
         (number,),
     )
     return {

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 import structlog
 
 from dropmill.queue.errors import StoreClosed, StoreUnavailable
-from dropmill.queue.sqlite.engine import Engine, Group, Operation
+from dropmill.queue.sqlite.engine import Engine
+from dropmill.queue.sqlite.operation import Group, Operation
 from dropmill.queue.sqlite.transaction import Notice
 
 __all__ = ["Writer"]
