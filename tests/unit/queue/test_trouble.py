@@ -261,6 +261,25 @@ async def test_overwritten_pages_cost_what_stood_on_them(bench: Any) -> None:
         assert (await deliver(store))[-1] == "new.1"
 
 
+async def test_leaves_that_nothing_leads_to_are_found(bench: Any) -> None:
+    async with bench.store() as store:
+        await store.offer([bench.report(f"r{index:03}", b"%d" % index * 50) for index in range(300)])
+    with closing(database(bench)) as connection:
+        roots = dict(connection.execute("SELECT name, rootpage FROM sqlite_schema WHERE type = 'table'").fetchall())
+    path = bench.state / "queue.db"
+    data = bytearray(path.read_bytes())
+    for table in ("delivery", "report", "blob", "event"):
+        assert data[(roots[table] - 1) * 4096] == 0x05, "an interior page"
+        data[(roots[table] - 1) * 4096 : roots[table] * 4096] = bytes(4096)
+    path.write_bytes(data)
+    with closing(database(bench)) as connection:
+        connection.execute("UPDATE meta SET value = 0 WHERE key = 'clean'")
+    async with bench.store() as store:
+        (told,) = bench.told("queue.damaged")
+        assert (told["saved"]["delivery"], told["saved"]["report"], told["saved"]["blob"]) == (300, 300, 300)
+        assert await deliver(store) == [f"r{index:03}.1" for index in range(300)]
+
+
 @pytest.mark.parametrize("point", ["queue.salvage.copied@1", "queue.salvage.copied@2", "queue.salvage.aside"])
 async def test_salvage_that_is_cut_short_is_finished_at_the_next_start(bench: Any, point: str) -> None:
     await filled(bench)
@@ -517,6 +536,19 @@ async def test_a_newer_schema_is_refused_untouched(bench: Any) -> None:
         connection.execute("UPDATE meta SET value = 1 WHERE key = 'schema'")
     async with bench.store() as store:
         assert await deliver(store) == ["a.1"]
+
+
+async def test_a_damaged_payload_does_not_stop_the_emptying_of_its_segment(bench: Any) -> None:
+    async with bench.store() as store:
+        await store.offer([bench.report("bad", b"b" * 20_000), bench.report("good", b"g" * 20_000)])
+        with (bench.state / "segments" / "1").open("r+b") as file:
+            file.write(b"!")
+        store._engine.payloads.segments._size = 60_000
+        await store.offer([bench.report("other", b"o" * 20_000), bench.report("next", b"n" * 20_000)])
+        while await store.maintain():
+            pass
+        assert await deliver(store) == ["good.1", "other.1", "next.1"]
+        assert store.gauges.dead == 1
 
 
 # --- ends --------------------------------------------------------------------------------------------------------------------

@@ -123,6 +123,14 @@ class CapacityPromises:
             assert store.gauges.dead == 0, "with a policy that prefers the newest, the oldest dead letters go"
 
     @scenario
+    async def test_what_is_evicted_is_bounded_as_well(self, bench: Bench) -> None:
+        async with bench.store(max_items=100, max_dead=3) as store:
+            await store.offer([bench.report(f"old{index:03}") for index in range(100)])
+            await store.offer([bench.report(f"new{index:03}") for index in range(90)], evict=Evict(90))
+            assert (store.gauges.items, store.gauges.dead) == (100, 3), "the oldest dead letters went for good"
+            assert (await keys_of(store, 11))[-1] == "new000.1"
+
+    @scenario
     async def test_files_wait_until_a_full_queue_has_drained(self, bench: Bench) -> None:
         async with bench.store(max_items=10, high_water=0.9, low_water=0.5) as store:
             await store.offer([bench.report(f"r{index}") for index in range(10)])
