@@ -39,7 +39,7 @@ def bind(
     return ConverterBinding(spec, plugin or name, distribution, "1.2.3")
 
 
-def bindings(timeout: float = 1.0) -> dict[str, ConverterBinding]:
+def bindings(timeout: float = 20.0) -> dict[str, ConverterBinding]:
     made = [
         bind("lines", "Lines", ["*.txt"]),
         bind("faulty", "Faulty", ["*.faulty"], timeout=timeout),

@@ -125,7 +125,7 @@ def ticket(group: str = "acme", converter: str = "lines", descriptors: Sequence[
     return Ticket(
         group=group,
         mode="choose",
-        candidates=Selector(choices, bindings()).all(),
+        candidates=Selector(choices, bindings(timeout=1.0)).all(),
         header={"fds": len(descriptors)},
         body=b"",
         descriptors=descriptors,

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,15 @@ async def test_a_fault_hurts_its_own_file_alone(tmp_path: Path, scratch: Path, t
         assert isinstance(await inbox.fault("good"), Converted)
 
 
-async def test_the_record_says_all_that_is_known(inbox: Inbox) -> None:
-    hung = await inbox.fault("hang")
+@pytest.fixture
+async def hasty(tmp_path: Path, scratch: Path) -> AsyncIterator[Inbox]:
+    """A pool whose converters get a second without progress."""
+    async with running_pool(scratch, bindings(timeout=1.0)) as made:
+        yield Inbox(tmp_path / "files", made)
+
+
+async def test_the_record_says_all_that_is_known(hasty: Inbox) -> None:
+    hung = await hasty.fault("hang")
     assert isinstance(hung, Fault)
     record = hung.record
     assert record["code"] == hung.code == "DM-V011"
@@ -97,18 +105,18 @@ async def test_the_record_says_all_that_is_known(inbox: Inbox) -> None:
     assert record["wall"] >= 1.0
     assert record["peakMemory"] > 1_000_000
 
-    crashed = await inbox.fault("segv")
+    crashed = await hasty.fault("segv")
     assert isinstance(crashed, Fault)
     assert "Segmentation fault" in crashed.record["stack"]
     assert "do_segv" in crashed.record["stack"]
 
-    raised = await inbox.fault("raise")
+    raised = await hasty.fault("raise")
     assert isinstance(raised, Fault)
     assert raised.record["exception"]["type"] == "ValueError"
     assert "in do_raise" in raised.record["exception"]["traceback"]
     assert "\\udcff" in raised.record["exception"]["message"]
 
-    flooded = await inbox.fault("flood 2")
+    flooded = await hasty.fault("flood 2")
     assert isinstance(flooded, Fault)
     assert flooded.record["output"].endswith("x\n")
     assert len(flooded.record["output"]) <= 8_192
@@ -298,7 +306,8 @@ async def test_what_a_dead_agent_left_is_ended_at_the_start(tmp_path: Path, scra
         f"    async with running_pool(Path({str(scratch)!r}), bindings(60.0)) as pool:\n"
         f"        inbox = Inbox(Path({str(tmp_path / 'files')!r}), pool)\n"
         "        asyncio.get_running_loop().create_task(inbox.fault('fork_and_hang'))\n"
-        "        await asyncio.sleep(1.5)\n"
+        "        while not any(worker.children() for worker in pool._fleet.workers):\n"
+        "            await asyncio.sleep(0.05)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )

@@ -12,6 +12,7 @@ import pytest
 
 from dropmill.conversion.staged import StagedReports
 from dropmill.conversion.worker.frames import Kind, ProtocolError
+from dropmill.conversion.worker.page import Cancelled
 from dropmill.conversion.worker.staging import SPOOL
 from dropmill.conversion.worker.task import Call
 
@@ -272,3 +273,24 @@ def test_local_paths_and_attachments(workplace: Workplace) -> None:
     assert workplace.run("path\n", "faulty", name=b"odd name.faulty")[1]["reports"] == 1
     assert json.loads(workplace.reports[0][1])["unit"]["serial"] == "odd name.faulty"
     assert workplace.fault("attach")[1]["reports"] == 1
+
+
+def test_output_is_progress_and_a_place_to_be_cancelled(workplace: Workplace) -> None:
+    workplace.fault("steps 1")
+    before = workplace.page.work
+    workplace.fault("steps 20000")
+    assert workplace.page.work > before + 3
+
+    class Impatient:
+        """Cancels the call once some output was made."""
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, done: float | None = None) -> None:
+            self.calls += 1
+            if self.calls == 4:
+                raise Cancelled
+
+    workplace.page.beat = Impatient()  # type: ignore[method-assign]
+    assert workplace.fault("steps 50000")[1]["result"] == "cancelled"

@@ -48,6 +48,7 @@ class Staging:
         limit: Bytes that all reports together may have.
         send: Takes a report's header and body for the pipe.
         warnings: The file's warnings so far.
+        beat: Called for every piece of output: it is progress, and where a cancelled task ends.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Staging:
         limit: int,
         send: Callable[[dict[str, Any], bytes], None],
         warnings: Callable[[], Sequence[Mapping[str, Any]]],
+        beat: Callable[[], None],
     ) -> None:
         self._folder = folder
         self._limit = limit
         self._send = send
         self._warnings = warnings
+        self._beat = beat
         self._held: list[Draft] = []
         self._held_bytes = 0
         self._total_unknown = False
@@ -146,6 +149,7 @@ class Staging:
         self._spool.write(b"".join((RECORD.pack(len(text), len(body)), text, body)))
 
     def _account(self, size: int) -> None:
+        self._beat()
         self.size += size
         if self.size > self._limit:
             raise LimitExceeded(f"the reports are more than the {self._limit} bytes that one file may become")

@@ -279,7 +279,7 @@ class _Task:
         tool = self._bench.tool(self._key)
         call = self._call
         context = Context(call.folder, self._page)
-        staging = Staging(self._folder, self._max_output, self._send, lambda: context.warnings)
+        staging = Staging(self._folder, self._max_output, self._send, lambda: context.warnings, self._page.beat)
         origin = Origin(
             name=call.name,
             size=call.size,
