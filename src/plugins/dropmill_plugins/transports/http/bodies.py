@@ -1,7 +1,7 @@
 """A report as a request's body: in one piece where it is small, else streamed, compressed where asked.
 
-Made anew for every request. A streamed body knows whether it was read to its end, so that an answer which came before that is not
-taken for a receipt.
+Made anew for every request. A streamed body knows whether its last piece was handed over, so that an answer which came before
+that is not taken for a receipt.
 """
 
 from __future__ import annotations
@@ -46,14 +46,18 @@ class Body:
         return await asyncio.to_thread(zlib.compress, content, wbits=_GZIP) if self._gzip else content
 
     async def _plain(self) -> AsyncIterator[bytes]:
+        left = self._item.size
         async for piece in self._item.chunks():
+            left -= len(piece)
+            # Said as the last piece is handed over: a quick answer overtakes the news that it was written.
+            self.sent_whole = left <= 0
             yield piece
-        self.sent_whole = True
 
     async def _compressed(self) -> AsyncIterator[bytes]:
         packer = zlib.compressobj(wbits=_GZIP)
         async for piece in self._item.chunks():
             if packed := await asyncio.to_thread(packer.compress, piece):
                 yield packed
-        yield await asyncio.to_thread(packer.flush)
+        last = await asyncio.to_thread(packer.flush)
         self.sent_whole = True
+        yield last
