@@ -317,8 +317,10 @@ async def test_what_a_dead_agent_left_is_ended_at_the_start(tmp_path: Path, scra
     )
     assert await process.wait() == -signal.SIGKILL
     async with asyncio.timeout(SLOW):  # the grandchild outlives the worker, which the kernel ends
-        while [_name(pid) for pid in (left := _tagged(tag_of(scratch)))] != ["sleep"]:
+        left = _tagged(tag_of(scratch))
+        while [_name(pid) for pid in left] != ["sleep"]:
             await asyncio.sleep(0.05)
+            left = _tagged(tag_of(scratch))
     (scratch / "rubbish").write_text("from before")
     pool = ConversionPool(
         bindings(), ConversionSettings(), clock=SystemClock(), scratch=scratch, failpoints=Failpoints()
