@@ -231,6 +231,20 @@ def test_explain_takes_a_relative_path(command: Command, tmp_path: Path, monkeyp
     assert command.json("explain", "bad.json")["state"] == "failed"
 
 
+def test_explain_takes_a_name_where_the_path_is_unknown(
+    command: Command, seeded: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was submitted from here lies here still, and is known by its name alone."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "bad.json").write_text("")
+    (elsewhere / "other.json").write_text("")
+    monkeypatch.chdir(elsewhere)
+    assert [file["id"] for file in command.json("explain", "bad.json")["files"]] == [seeded["bad"]]
+    assert command("explain", "./bad.json", code=1).out.startswith(str(elsewhere))
+    assert command("explain", "other.json", code=1).out.startswith(str(elsewhere))
+
+
 def test_explain_of_what_was_not_taken(live: Command, tmp_path: Path) -> None:
     (tmp_path / "inbox" / "x.tmp").write_text("")
     shape = live.json("explain", str(tmp_path / "inbox" / "x.tmp"))

@@ -52,8 +52,8 @@ FAULTS = [
     ("garbage json", "protocol", "no JSON"),
     ("garbage kind", "protocol", "still at work"),
     ("garbage quit", "protocol", "never sends QUIT"),
-    ("write /tmp/dropmill-evil", "error", "PermissionError"),
-    ("unlink /etc/hostname", "error", "PermissionError"),
+    ("write OUTSIDE", "error", "PermissionError"),
+    ("unlink OUTSIDE", "error", "PermissionError"),
     ("socket AF_INET", "error", "PermissionError"),
     ("socket AF_INET6", "error", "PermissionError"),
     ("signal", "error", "PermissionError"),
@@ -67,6 +67,8 @@ async def test_a_fault_hurts_its_own_file_alone(tmp_path: Path, scratch: Path, t
     made = bindings(timeout=1.0 if kind == "timeout" else 20.0)
     async with asyncio.timeout(SLOW), running_pool(scratch, made, memory=256 * 1024 * 1024) as pool:
         inbox = Inbox(tmp_path / "files", pool)
+        (tmp_path / "outside").write_text("untouched")
+        text = text.replace("OUTSIDE", str(tmp_path / "outside"))
         await inbox.convert("warm.by", "W\n", "bystander")
         async with asyncio.TaskGroup() as group:
             faulty = group.create_task(inbox.fault(text))
@@ -74,11 +76,14 @@ async def test_a_fault_hurts_its_own_file_alone(tmp_path: Path, scratch: Path, t
             same_plugin = group.create_task(inbox.convert("a.txt", "S\n", "lines"))
         outcome = faulty.result()
 
+        assert (tmp_path / "outside").read_text() == "untouched"
         assert isinstance(outcome, Fault), outcome
         assert (outcome.kind, outcome.plugin) == (kind, "faulty"), outcome.message
         assert part in outcome.message + str(outcome.record), outcome.message
         assert all(isinstance(task.result(), Converted) for task in [*bystanders, same_plugin])
         assert isinstance(await inbox.fault("good"), Converted)
+        while not {pid for pid in _tagged(tag_of(scratch)) if _alive(pid)} <= {view.pid for view in pool.workers}:
+            await asyncio.sleep(0.05)  # what it started goes with its worker, not only when the pool is closed
 
 
 @pytest.fixture

@@ -354,8 +354,8 @@ class Faulty:
         yield Report(document("opened"))
 
     def do_signal(self, source: Source, context: ConvertContext) -> Iterator[Report]:
-        os.kill(os.getppid(), signal.SIGKILL)
-        yield Report(document("the agent is dead"))
+        os.kill(os.getppid(), 0)  # only asks whether it may
+        yield Report(document("it may"))
 
     def do_close_descriptors(self, source: Source, context: ConvertContext) -> Iterator[Report]:
         os.closerange(3, 256)

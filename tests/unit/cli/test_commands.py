@@ -322,6 +322,21 @@ def test_what_the_core_logs_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -
     assert "ValueError: why" in streams.err
 
 
+@pytest.mark.parametrize(
+    "arguments", [["config", "check"], ["config", "schema"], ["plugins", "check", "csv"], ["plugins", "show", "csv"]]
+)
+def test_commands_that_use_the_core_keep_its_log_off_their_output(
+    home: Path, run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    import structlog
+
+    structlog.reset_defaults()
+    run(*arguments)
+    structlog.get_logger("anything").error("told")
+    streams = capsys.readouterr()
+    assert (streams.out, streams.err) == ("", "error: told\n")
+
+
 # --- ends ------------------------------------------------------------------------------------------------------------------
 
 
@@ -455,6 +470,22 @@ def test_run_with_a_bad_configuration(home: Path, run: Run) -> None:
     ended = run("run", code=4)
     assert ended.out == ""
     assert not (home / "state").exists()
+
+
+# --- retry -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bulk_action_is_asked_for_until_it_is_done() -> None:
+    from dropmill.cli.retry import _in_full
+
+    asked: list[Any] = []
+
+    def act(body: Any) -> Any:
+        asked.append(body)
+        return {"matched": 2, "changed": 1, "dryRun": False, "next": None if len(asked) == 3 else str(len(asked))}
+
+    assert _in_full(act, {"filter": {}}, dry_run=False) == {"matched": 6, "changed": 3, "dryRun": False}
+    assert asked == [{"filter": {}}, {"filter": {}, "after": "1"}, {"filter": {}, "after": "2"}]
 
 
 # --- explain ---------------------------------------------------------------------------------------------------------------

@@ -83,10 +83,19 @@ def test_asking_an_agent_imports_nothing_heavy(tmp_path: Path) -> None:
         assert imported("files", "--config", str(tmp_path / "dropmill.toml")) & HEAVY == set()
 
 
-def test_a_reader_that_goes_away_is_no_traceback() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_traceback(arguments: list[str], unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([COMMAND, "--help"], stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    done = subprocess.run(
+        [COMMAND, *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
 

@@ -33,6 +33,9 @@ def explain(session: Session, file: str) -> int:
     backend = reach(session)
     by_path = "/" in file or (Path(file).exists() and not _ID.fullmatch(file))
     shape = backend.explain(str(Path(file).absolute()) if by_path else file)
+    if by_path and "/" not in file and shape["state"] == "unknown":  # it was submitted from here, by that name
+        by_name = backend.explain(file)
+        shape = by_name if by_name["files"] else shape
     if session.output.as_json:
         session.output.json(shape)
     else:
